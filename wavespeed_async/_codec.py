@@ -1,0 +1,317 @@
+"""Between the classes of this package and the API's JSON. Pure: no I/O, no clock.
+
+Requests go out through cattrs, which knows the rules of the wire (None leaves a field out), so
+that the request classes need not. Answers come in through functions that say what each part may
+look like, because the API's answers vary (nulls, two timing fields, objects for URLs): what names
+and drives a prediction must be right, what only decorates it may be missing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import attrs
+from cattrs import Converter
+from cattrs.gen import make_dict_unstructure_fn
+
+from wavespeed_async._prediction import Prediction, Status
+from wavespeed_async.errors import (
+    APIResponseError,
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    InsufficientCreditsError,
+    InternalServerError,
+    InvalidRequestError,
+    ModerationError,
+    NotFoundError,
+    PermissionDeniedError,
+    PredictionFailedError,
+    RateLimitError,
+)
+from wavespeed_async.models._request import (
+    FieldMap,
+    Lora,
+    RawRequest,
+    Request,
+    refuse_unknown,
+    request_class,
+)
+
+__all__ = [
+    "decode_answer",
+    "decode_data",
+    "decode_id",
+    "decode_prediction",
+    "encode_json",
+    "encode_request",
+    "failure",
+    "request_from",
+    "status_error",
+]
+
+# --- requests ------------------------------------------------------------------------------------
+
+_converter = Converter()
+
+
+@_converter.register_unstructure_hook_factory(lambda cls: attrs.has(cls) and issubclass(cls, Request))
+def _without_none(cls: type[Request]) -> Callable[[Request], dict[str, Any]]:
+    unstructure = make_dict_unstructure_fn(cls, _converter)
+    return lambda request: {k: v for k, v in unstructure(request).items() if v is not None}
+
+
+@_converter.register_unstructure_hook
+def _raw(request: RawRequest) -> dict[str, Any]:
+    return {k: _thawed(v) for k, v in request.fields.items() if v is not None}
+
+
+def _thawed(value: Any) -> Any:
+    if isinstance(value, FieldMap):
+        return {key: _thawed(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_thawed(item) for item in value]
+    return value
+
+
+def encode_request(request: Request) -> dict[str, Any]:
+    """Turn a request into the documented parameters; every field is sent unless it is None."""
+    body: dict[str, Any] = _converter.unstructure(request)
+    return body
+
+
+def encode_json(body: Mapping[str, Any]) -> bytes:
+    """Write JSON as UTF-8, compactly."""
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode()
+
+
+def request_from(fields: Mapping[str, Any]) -> Request:
+    """Build a request from one object of a file: its `model`, beside the model's own fields.
+
+    A model without a class in this package becomes a RawRequest (its id needs a slash).
+
+    Raises:
+        InvalidRequestError: For an unknown field, a missing one, or a value out of range.
+    """
+    values = dict(fields)
+    model = values.pop("model", None)
+    if not isinstance(model, str) or not model:
+        raise InvalidRequestError.of("a request", "model", model, "the name of a model")
+    known = request_class(model)
+    if known is None:
+        return RawRequest(model, values)
+    refuse_unknown(known, values)
+    for attribute in attrs.fields(known):  # type: ignore[arg-type]  # request classes are attrs classes
+        if attribute.default is attrs.NOTHING and attribute.name not in values:
+            raise InvalidRequestError.of(known.model, attribute.name, None, "given: it is required")
+    if isinstance(values.get("loras"), list | tuple):
+        values["loras"] = tuple(_lora_from(item) for item in values["loras"])
+    return known(**values)
+
+
+def _lora_from(item: Any) -> Any:
+    if not isinstance(item, Mapping):
+        return item
+    if item.keys() != {"path", "scale"}:
+        raise InvalidRequestError.of("Lora", "its fields", [*item], "path and scale, both")
+    return Lora(item["path"], item["scale"])
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+STATUS_ERRORS: Mapping[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: InsufficientCreditsError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    429: RateLimitError,
+}
+"""Which error stands for which status; other 4xx are BadRequestError, 5xx InternalServerError."""
+
+_SUCCESS = 200
+_NO_CREDITS = re.compile(r"insufficient credits", re.IGNORECASE)
+_SHOWN = 300
+_MODERATION = 1200
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+def status_error(
+    status: int, *, http_status: int, message: str = "", retry_after: float | None = None
+) -> APIStatusError:
+    """Build the error for a status, or for an error code in an envelope under HTTP 200.
+
+    The API tells a lack of credits by its message alone (400), so this one error is told by text.
+    """
+    fallback = {4: BadRequestError, 5: InternalServerError}.get(status // 100, APIStatusError)
+    kind = STATUS_ERRORS.get(status, fallback)
+    if kind is BadRequestError and _NO_CREDITS.search(message):
+        kind = InsufficientCreditsError
+    message = message[:_SHOWN]
+    text = f"{message or 'no message'} (HTTP {http_status}, code {status})"
+    if http_status == status:
+        text = f"{message or 'no message'} (HTTP {http_status})"
+    details = {"status_code": http_status, "code": status, "message": message}
+    if kind is RateLimitError:
+        return RateLimitError(text, **details, retry_after=retry_after)  # type: ignore[arg-type]  # one dict of mixed values
+    return kind(text, **details)  # type: ignore[arg-type]  # as above
+
+
+def decode_data(status: int, body: bytes, *, retry_after: float | None = None) -> Mapping[str, Any]:
+    """Take the `data` out of an answer's envelope.
+
+    Raises:
+        APIStatusError: The API refused, by its HTTP status or by its code under HTTP 200.
+        APIResponseError: This is not the API's envelope.
+    """
+    envelope = _parsed(body)
+    if not isinstance(envelope, dict):
+        if status // 100 != 2:  # noqa: PLR2004 (the class of success)
+            raise status_error(status, http_status=status, message=_start(body), retry_after=retry_after)
+        _refuse("no JSON object", status, body)
+    code, message = envelope.get("code"), envelope.get("message")
+    message = message if isinstance(message, str) else ""
+    if status // 100 != 2:  # noqa: PLR2004 (as above)
+        raise status_error(status, http_status=status, message=message, retry_after=retry_after)
+    if isinstance(code, int) and code != _SUCCESS:
+        raise status_error(code, http_status=status, message=message, retry_after=retry_after)
+    data = envelope.get("data")
+    if not isinstance(data, dict):
+        _refuse("no data", status, body)
+    return data
+
+
+def decode_answer(status: int, body: bytes, *, request: Request | None = None) -> Prediction:
+    """Take the prediction out of an answer's envelope; raises as `decode_data` and `decode_prediction`."""
+    return decode_prediction(decode_data(status, body), request=request)
+
+
+def decode_id(data: Mapping[str, Any]) -> str | None:
+    """Find a usable id: one that is safe in a path and in a file's name."""
+    found = data.get("id")
+    return found if isinstance(found, str) and _ID.fullmatch(found) else None
+
+
+def decode_prediction(data: Mapping[str, Any], *, request: Request | None = None) -> Prediction:
+    """Read a prediction; what only decorates it (times, flags) becomes empty where it is unreadable.
+
+    Raises:
+        APIResponseError: Its id, status or outputs are missing or not what they must be.
+    """
+    identity, status = decode_id(data), data.get("status")
+    if identity is None or not isinstance(status, str):
+        _refuse("no id or no status", _SUCCESS, _data_start(data), identity)
+    outputs = _outputs(data.get("outputs"))
+    if outputs is None:
+        _refuse("outputs that are no texts", _SUCCESS, _data_start(data), identity)
+    model = data.get("model")
+    return Prediction(
+        id=identity,
+        model=model if isinstance(model, str) else request.model if request else "",
+        status=Status(status) if status in _STATUSES else Status.UNKNOWN,
+        outputs=outputs,
+        has_nsfw_contents=_flags(data.get("has_nsfw_contents")),
+        created_at=_time(data.get("created_at")),
+        error=_text(data.get("error")),
+        error_code=_whole(data.get("code")),
+        inference_ms=_inference(data),
+        raw=data,
+        request=request,
+    )
+
+
+def failure(prediction: Prediction) -> PredictionFailedError | None:
+    """Build the error of a prediction that ended without pictures; None for any other."""
+    if not prediction.status.ended or prediction.status is Status.COMPLETED:
+        return None
+    code = "" if prediction.error_code is None else f" (code {prediction.error_code})"
+    text = f"prediction {prediction.id} {_ENDINGS[prediction.status]}{code}"
+    if prediction.error:
+        text += f": {prediction.error[:_SHOWN]}"
+    kind = ModerationError if prediction.error_code == _MODERATION else PredictionFailedError
+    return kind(text, prediction=prediction)
+
+
+_STATUSES = frozenset(Status) - {Status.UNKNOWN}
+_ENDINGS = {
+    Status.FAILED: "failed",
+    Status.CANCELLED: "was cancelled",
+    Status.DELETED: "was deleted",
+    Status.TIMEOUT: "ran into the API's own time limit",
+}
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):  # bad JSON, bad UTF-8, numbers or nesting beyond reason
+        return None
+
+
+def _refuse(what: str, status: int, body: bytes, identity: str | None = None) -> NoReturn:
+    text = f"the answer (HTTP {status}) is not in the API's format: {what}"
+    raise APIResponseError(text, status_code=status, body=_start(body), prediction_id=identity)
+
+
+def _start(body: bytes) -> str:
+    return body[:_SHOWN].decode("utf-8", "replace")
+
+
+def _data_start(data: Mapping[str, Any]) -> bytes:
+    """Show data again as text, for an error."""
+    return repr(dict(data))[:_SHOWN].encode("utf-8", "replace")
+
+
+def _outputs(value: object) -> tuple[str, ...] | None:
+    """Read outputs: texts, or objects with a `url`; null is none yet."""
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        return None
+    texts = [item.get("url") if isinstance(item, dict) else item for item in value]
+    return tuple(texts) if all(isinstance(text, str) for text in texts) else None
+
+
+def _flags(value: object) -> tuple[bool, ...]:
+    if isinstance(value, list) and all(isinstance(item, bool) for item in value):
+        return tuple(value)
+    return ()
+
+
+def _time(value: object) -> datetime | None:
+    """Read an ISO time of any precision; nanoseconds are cut to microseconds."""
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _text(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _inference(data: Mapping[str, Any]) -> int | None:
+    """Read the model's time in milliseconds: `timings.inference` (v3), else `executionTime` (v2)."""
+    timings = data.get("timings")
+    found = timings.get("inference") if isinstance(timings, dict) else None
+    for value in (found, data.get("executionTime")):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                return round(value)
+            except (ValueError, OverflowError):  # NaN and Infinity, which Python's JSON lets in
+                continue
+    return None

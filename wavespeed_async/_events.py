@@ -1,0 +1,135 @@
+"""What happened, as frozen records: one observer serves logs, progress, tests and figures.
+
+Each event carries `at`, the wall-clock time in Unix seconds. None carries the key or a body.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wavespeed_async._prediction import Prediction
+    from wavespeed_async.models._request import Request
+
+__all__ = [
+    "Event",
+    "LimiterPaused",
+    "Observer",
+    "PictureSaved",
+    "PredictionEnded",
+    "PredictionLeft",
+    "PredictionPolled",
+    "PredictionSubmitted",
+    "RequestAnswered",
+    "RequestFailed",
+    "RequestSent",
+    "SubmissionUnconfirmed",
+    "notify",
+]
+
+
+@frozen(kw_only=True)
+class Event:
+    """Be the base of every event."""
+
+    at: float = field(factory=time.time)
+
+
+@frozen(kw_only=True)
+class RequestSent(Event):
+    """Tell that an HTTP request of the API is on its way; `path` is what the API counts."""
+
+    method: str
+    path: str
+
+
+@frozen(kw_only=True)
+class RequestAnswered(Event):
+    """Tell that it was answered, after `seconds`."""
+
+    method: str
+    path: str
+    status_code: int
+    seconds: float
+
+
+@frozen(kw_only=True)
+class RequestFailed(Event):
+    """Tell that no usable answer came; it is tried again after `retry_in` seconds, unless None."""
+
+    method: str
+    path: str
+    error: Exception
+    retry_in: float | None
+
+
+@frozen(kw_only=True)
+class LimiterPaused(Event):
+    """Tell that a 429 closed the limiter for all of the account, for `seconds`."""
+
+    seconds: float
+
+
+@frozen(kw_only=True)
+class PredictionSubmitted(Event):
+    """Tell that a submission was accepted: from here on it may be billed."""
+
+    prediction: Prediction
+
+
+@frozen(kw_only=True)
+class PredictionPolled(Event):
+    """Tell that a prediction was asked for, `age` seconds after its submission."""
+
+    prediction: Prediction
+    age: float
+
+
+@frozen(kw_only=True)
+class PredictionEnded(Event):
+    """Tell that a prediction ended, well or not."""
+
+    prediction: Prediction
+
+
+@frozen(kw_only=True)
+class PredictionLeft(Event):
+    """Tell that a prediction goes on while nobody waits for it any longer: its id resumes it."""
+
+    prediction: Prediction
+
+
+@frozen(kw_only=True)
+class SubmissionUnconfirmed(Event):
+    """Tell that a submission may exist and be billed, although no usable answer came."""
+
+    request: Request
+
+
+@frozen(kw_only=True)
+class PictureSaved(Event):
+    """Tell that a prediction's outputs are whole files now."""
+
+    prediction: Prediction
+    paths: tuple[Path, ...]
+
+
+Observer: TypeAlias = Callable[[Event], object]
+
+_log = logging.getLogger("wavespeed_async")
+
+
+def notify(observe: Observer | None, event: Event) -> None:
+    """Call the observer with an event; what it raises is logged, never raised into a run."""
+    if observe is not None:
+        try:
+            observe(event)
+        except Exception:
+            _log.exception("the observer failed on %s", type(event).__name__)

@@ -1,0 +1,3 @@
+"""The version, said once: the build, the headers and the command line read it here."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,257 @@
+"""Every exception of the package, as one tree, split by what the caller would do next.
+
+::
+
+    WaveSpeedError
+      ConfigurationError               mend the program or its environment
+      InvalidRequestError              (ValueError) mend the request: nothing was sent
+      LimiterTimeoutError              (TimeoutError) its turn did not come in time: nothing was sent
+      APIConnectionError               no answer arrived
+        SubmissionUnconfirmedError     it may exist and be billed: never sent again blindly
+      APIResponseError                 the answer is not in the API's own format
+      APIStatusError                   the API refused
+        BadRequestError
+        InsufficientCreditsError
+        AuthenticationError
+        PermissionDeniedError
+        NotFoundError
+        RateLimitError
+        InternalServerError
+      PredictionError                  the prediction itself
+        PredictionFailedError          ended without pictures
+          ModerationError              refused by content moderation
+        PredictionTimeoutError         (TimeoutError) it still runs: its id resumes it
+      WebhookVerificationError         this call is not from the API
+
+Every exception pickles, and carries the prediction's id wherever one is known.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wavespeed_async._prediction import Prediction
+    from wavespeed_async.models._request import Request
+
+__all__ = [
+    "APIConnectionError",
+    "APIResponseError",
+    "APIStatusError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ConfigurationError",
+    "InsufficientCreditsError",
+    "InternalServerError",
+    "InvalidRequestError",
+    "LimiterTimeoutError",
+    "ModerationError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "PredictionError",
+    "PredictionFailedError",
+    "PredictionTimeoutError",
+    "RateLimitError",
+    "SubmissionUnconfirmedError",
+    "WaveSpeedError",
+    "WebhookVerificationError",
+]
+
+# Every argument but the message is a keyword with a default: that is what lets
+# BaseException.__reduce__ (class, args, __dict__) pickle and copy each of these unaided.
+
+
+class WaveSpeedError(Exception):
+    """Be the base of every exception of this package.
+
+    Attributes:
+        prediction_id: The prediction that this is about, where its id is known.
+    """
+
+    def __init__(self, message: str, *, prediction_id: str | None = None) -> None:
+        super().__init__(message)
+        self.prediction_id = prediction_id
+
+
+class ConfigurationError(WaveSpeedError):
+    """Say that the client cannot work as it was set up."""
+
+
+class InvalidRequestError(WaveSpeedError, ValueError):
+    """Say which field is wrong and what is allowed; nothing was sent.
+
+    Attributes:
+        field: Name of the field.
+        value: What it was given.
+        allowed: What it takes, in words.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        value: object = None,
+        allowed: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+
+    @classmethod
+    def of(cls, owner: str, field: str, value: object, allowed: str) -> InvalidRequestError:
+        """Word the refusal of one field of `owner`, a model or a type."""
+        message = f"{owner}: {field} must be {allowed}, not {_SHORT.repr(value)}"
+        return cls(message, field=field, value=value, allowed=allowed)
+
+
+class LimiterTimeoutError(WaveSpeedError, TimeoutError):
+    """Say that the limits left no room in time; nothing was sent."""
+
+
+class APIConnectionError(WaveSpeedError):
+    """Say that no answer arrived: the network, the server's address or a time limit."""
+
+
+class SubmissionUnconfirmedError(APIConnectionError):
+    """Say that a submission may have arrived, and so may exist and be billed.
+
+    It is never sent again blindly: look for it first, then decide.
+
+    Attributes:
+        request: What was submitted.
+    """
+
+    def __init__(self, message: str, *, request: Request | None = None) -> None:
+        super().__init__(message)
+        self.request = request
+
+
+class APIResponseError(WaveSpeedError):
+    """Say that an answer is not in the API's own format.
+
+    Attributes:
+        status_code: The HTTP status.
+        body: The start of what came instead.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        body: str = "",
+        prediction_id: str | None = None,
+    ) -> None:
+        super().__init__(message, prediction_id=prediction_id)
+        self.status_code = status_code
+        self.body = body
+
+
+class APIStatusError(WaveSpeedError):
+    """Say that the API refused, with its own code and message.
+
+    Attributes:
+        status_code: The HTTP status.
+        code: The envelope's code, where it has one.
+        message: The envelope's message, shortened.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        status_code: int = 0,
+        code: int | None = None,
+        message: str = "",
+        prediction_id: str | None = None,
+    ) -> None:
+        super().__init__(text, prediction_id=prediction_id)
+        self.status_code = status_code
+        self.code = code
+        self.message = message
+
+
+class BadRequestError(APIStatusError):
+    """Say that the API found the request wrong (400 and other 4xx)."""
+
+
+class InsufficientCreditsError(APIStatusError):
+    """Say that the account has no credits left (400 with that message, or 402)."""
+
+
+class AuthenticationError(APIStatusError):
+    """Say that the API does not know this key (401)."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """Say that the account is suspended or the key's role does not allow this (403)."""
+
+
+class NotFoundError(APIStatusError):
+    """Say that there is no such prediction (404); the API keeps them for 7 days."""
+
+
+class RateLimitError(APIStatusError):
+    """Say that the account is over its limits (429).
+
+    Attributes:
+        retry_after: Seconds that the API asked to wait, where it did.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        status_code: int = 429,
+        code: int | None = None,
+        message: str = "",
+        prediction_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(
+            text,
+            status_code=status_code,
+            code=code,
+            message=message,
+            prediction_id=prediction_id,
+        )
+        self.retry_after = retry_after
+
+
+class InternalServerError(APIStatusError):
+    """Say that the API or a gateway before it failed (5xx)."""
+
+
+class PredictionError(WaveSpeedError):
+    """Say something of one prediction.
+
+    Attributes:
+        prediction: As it was seen last.
+    """
+
+    def __init__(self, message: str, *, prediction: Prediction | None = None) -> None:
+        super().__init__(message, prediction_id=prediction.id if prediction else None)
+        self.prediction = prediction
+
+
+class PredictionFailedError(PredictionError):
+    """Say that a prediction ended as failed, cancelled, deleted or in the API's own timeout."""
+
+
+class ModerationError(PredictionFailedError):
+    """Say that content moderation refused a prediction (code 1200)."""
+
+
+class PredictionTimeoutError(PredictionError, TimeoutError):
+    """Say that a prediction still ran at the deadline; waiting for its id resumes it."""
+
+
+class WebhookVerificationError(WaveSpeedError):
+    """Say that a call that claims to be a webhook is not shown to be from the API."""
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80

@@ -1,0 +1,267 @@
+"""The documented ranges as validators and converters, each said once.
+
+A validator refuses with `InvalidRequestError`, which names the field, its value and what is
+allowed. It keeps its bounds readable (`allowed`, `low`, `high`, `most`), so that help texts and
+the emulator read them off the request class: there is no second list.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+import re
+from base64 import b64decode
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from wavespeed_async.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from attrs import Attribute
+
+T = TypeVar("T")
+
+__all__ = [
+    "Between",
+    "Choice",
+    "Flag",
+    "Items",
+    "Media",
+    "Opt",
+    "Rule",
+    "Size",
+    "Text",
+    "joined_size",
+    "tuple_of",
+]
+
+
+class Rule(Protocol):
+    """Say whether a value is allowed, and in words what is."""
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed."""
+        ...
+
+    def accepts(self, value: object, /) -> bool:
+        """Tell whether `value` is allowed."""
+        ...
+
+
+class _Validator:
+    """Turn a rule into a validator of attrs."""
+
+    def __call__(self: Any, instance: Any, attribute: Attribute[Any], value: object) -> None:
+        if not self.accepts(value):
+            owner = getattr(instance, "model", type(instance).__name__)
+            raise InvalidRequestError.of(owner, attribute.name, value, self.allowed)
+
+
+@frozen
+class Between(_Validator):
+    """Allow a number from `low` to `high`, both included; whole ones only where asked."""
+
+    low: float
+    high: float
+    whole: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed."""
+        return f"a {'whole ' if self.whole else ''}number from {self.low} to {self.high}"
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether `value` is allowed: a bool is no number, NaN is in no range."""
+        kinds = int if self.whole else (int, float)
+        return (
+            isinstance(value, kinds)
+            and not isinstance(value, bool)
+            and not math.isnan(value)
+            and self.low <= value <= self.high
+        )
+
+
+@frozen
+class Text(_Validator):
+    """Allow a string that UTF-8 can carry; a blank one only where it is not `required`."""
+
+    required: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed."""
+        return "a text that is not empty" if self.required else "a text"
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether `value` is allowed."""
+        return (
+            isinstance(value, str)
+            and not _SURROGATE.search(value)
+            and bool(value.strip() or not self.required)
+        )
+
+
+@frozen
+class Media(_Validator):
+    """Allow the address of a picture, or the picture itself as a `data:` URI."""
+
+    required: bool = False
+    base64: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed."""
+        bare = ", base64" if self.base64 else ""
+        return f"an http(s) URL{bare} or a data: URI{'' if self.required else ', or empty'}"
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether `value` is allowed."""
+        if not isinstance(value, str):
+            return False
+        if not value:
+            return not self.required
+        return _is_address(value) or (self.base64 and _is_base64(value))
+
+
+@frozen
+class Flag(_Validator):
+    """Allow True and False."""
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed."""
+        return "true or false"
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether `value` is allowed."""
+        return isinstance(value, bool)
+
+
+@frozen
+class Choice(_Validator):
+    """Allow one of some words."""
+
+    words: tuple[str, ...]
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed."""
+        return "one of " + ", ".join(self.words)
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether `value` is allowed."""
+        return isinstance(value, str) and value in self.words
+
+
+@frozen
+class Size(_Validator):
+    """Allow `width*height` with both sides from `low` to `high` pixels."""
+
+    low: int
+    high: int
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed."""
+        return f'"width*height" with sides from {self.low} to {self.high} pixels'
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether `value` is allowed."""
+        found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+        return found is not None and all(self.low <= int(s) <= self.high for s in found.groups())
+
+
+@frozen
+class Items(_Validator):
+    """Allow a sequence of `least` to `most` items that are each of `kind`, or each as `rule` says."""
+
+    least: int = 0
+    most: int | None = None
+    kind: type | None = None
+    rule: Rule | None = None
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed."""
+        if self.rule is not None:
+            noun = f"items, each {self.rule.allowed}"
+        else:
+            noun = f"{self.kind.__name__} items" if self.kind else "items"
+        if self.most is None:
+            return f"at least {self.least} {noun}"
+        return f"at most {self.most} {noun}"
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether `value` is allowed."""
+        return (
+            isinstance(value, tuple)
+            and self.least <= len(value)
+            and (self.most is None or len(value) <= self.most)
+            and all(self._accepts_item(item) for item in value)
+        )
+
+    def _accepts_item(self, item: object) -> bool:
+        return (self.kind is None or isinstance(item, self.kind)) and (
+            self.rule is None or self.rule.accepts(item)
+        )
+
+
+@frozen
+class Opt(_Validator):
+    """Allow None, which leaves the field out, and what `rule` allows."""
+
+    rule: Rule
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed."""
+        return self.rule.allowed
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether `value` is allowed."""
+        return value is None or self.rule.accepts(value)
+
+
+def joined_size(value: str | tuple[int, int]) -> str:
+    """Write (1024, 768) as "1024*768"; leave anything else to the validator."""
+    if (
+        isinstance(value, tuple | list)
+        and len(value) == 2  # noqa: PLR2004 (a size has two sides)
+        and all(isinstance(side, int) and not isinstance(side, bool) for side in value)
+    ):
+        return f"{value[0]}*{value[1]}"
+    return value  # type: ignore[return-value]  # the validator names what is wrong with it
+
+
+def tuple_of(value: Iterable[T]) -> tuple[T, ...]:
+    """Freeze an iterable; leave anything else, strings among them, to the validator."""
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | dict):
+        return tuple(value)
+    return value
+
+
+def _is_address(value: str) -> bool:
+    if _SURROGATE.search(value):
+        return False
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return False
+    if parts.scheme == "data":
+        return value.startswith("data:") and "," in value
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and " " not in value.strip()
+
+
+def _is_base64(value: str) -> bool:
+    try:
+        return bool(b64decode(value, validate=True))
+    except (binascii.Error, ValueError):
+        return False
+
+
+_SIZE = re.compile(r"(\d{1,5})\*(\d{1,5})", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")

@@ -1,0 +1,201 @@
+"""What a request class owes the rest, and the request for any model without a class."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import attrs
+from attrs import field, frozen
+
+from wavespeed_async.errors import InvalidRequestError
+from wavespeed_async.models._fields import Between, Choice, Text
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
+__all__ = ["FieldMap", "Lora", "RawRequest", "Request", "request_class"]
+
+_classes: dict[str, type[Request]] = {}
+
+
+class Request:
+    """Be what every model is asked with: frozen, checked at construction, known by its fields."""
+
+    __slots__ = ()
+
+    model: ClassVar[str]
+    """The model's id, as the API's path has it."""
+    version: ClassVar[str]
+    """The API version whose page documents the model: `v2` or `v3`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the class findable by its model; attrs makes a class twice, the last one counts."""
+        super().__init_subclass__(**kwargs)
+        if "model" in cls.__dict__ and isinstance(cls.__dict__["model"], str):
+            _classes[cls.model] = cls
+
+    def with_seed(self, dice: random.Random) -> Self:
+        """Answer the same request with an open seed (unset or -1) drawn, else the request itself."""
+        if getattr(self, "seed", OPEN_SEED) not in {None, OPEN_SEED}:
+            return self
+        return attrs.evolve(self, seed=dice.randint(*DRAWN_SEEDS))  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{a.name}={short(getattr(self, a.name))}"
+            for a in attrs.fields(type(self))  # type: ignore[arg-type]
+        )
+        return f"{type(self).__name__}({shown})"
+
+
+OPEN_SEED = -1
+"""The seed that stands for a random one (all five pages)."""
+
+DRAWN_SEEDS = (0, 2147483647)
+"""Where a client draws a seed that was left open: the range that every model's page allows."""
+
+
+@frozen
+class Lora:
+    """Name a LoRA and how strongly it is applied."""
+
+    path: str = field(validator=Text(required=True))
+    """Path to the LoRA model, such as `linoyts/yarn_art_Flux_LoRA`; required (all pages)."""
+    scale: float = field(validator=Between(0.0, 4.0))
+    """Scale, 0.0 to 4.0; required (flux-dev-lora and flux-fill-dev pages: 0.0 ~ 4.0)."""
+
+
+class FieldMap(Mapping[str, Any]):
+    """Hold the fields of a raw request: read like a dict, but immutable, hashable and picklable.
+
+    Lists are kept as tuples and objects as further maps, copied deeply.
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._items: Mapping[str, Any] = {key: _frozen(value) for key, value in fields.items()}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return FieldMap(value)
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(item) for item in value)
+    return value
+
+
+def _check_json(_: Any, attribute: attrs.Attribute[Any], value: Any, path: str = "") -> None:
+    path = path or attribute.name
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not Text().accepts(key):
+                raise InvalidRequestError.of("RawRequest", path, key, "named by texts")
+            _check_json(_, attribute, item, f"{path}.{key}")
+    elif isinstance(value, tuple):
+        for number, item in enumerate(value):
+            _check_json(_, attribute, item, f"{path}[{number}]")
+    elif not _is_json(value):
+        raise InvalidRequestError.of("RawRequest", path, value, "a value that JSON has")
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, bool | int) or Text().accepts(value)
+
+
+def _check_path(_: Any, __: Any, value: Any) -> None:
+    if not (isinstance(value, str) and _PATH.fullmatch(value)) or {".", ".."} & {*value.split("/")}:
+        allowed = "an id such as wavespeed-ai/flux-dev"
+        raise InvalidRequestError.of("RawRequest", "model", value, allowed)
+
+
+def _field_map(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidRequestError.of("RawRequest", "fields", value, "a mapping")
+    return FieldMap(value)
+
+
+@frozen(repr=False)
+class RawRequest(Request):
+    """Ask any model by its id, with fields that are sent as they are.
+
+    The API drops fields that a model does not declare, in silence, and bills the defaults. So
+    where the model has a class in this package, an undeclared field is refused here.
+
+    Attributes:
+        model: The model's id, such as `wavespeed-ai/flux-schnell`.
+        fields: What is asked: values that JSON has; copied deeply, and immutable from then on.
+        version: The API version in the path.
+    """
+
+    model: str = field(validator=_check_path)  # type: ignore[misc]  # of each request, not of the class
+    fields: Mapping[str, Any] = field(converter=_field_map, validator=_check_json)
+    version: str = field(default="v3", validator=Choice(("v2", "v3")))  # type: ignore[misc]
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse fields that the model is known not to declare."""
+        known = _classes.get(self.model)
+        if known is not None and known.version == self.version:
+            refuse_unknown(known, self.fields)
+
+    def with_seed(self, dice: random.Random) -> Self:
+        """Draw the seed where it is open by name (-1): only then the model is known to have one."""
+        if self.fields.get("seed") != OPEN_SEED:
+            return self
+        return attrs.evolve(self, fields={**self.fields, "seed": dice.randint(*DRAWN_SEEDS)})
+
+
+def refuse_unknown(known: type[Request], names: Mapping[str, object]) -> None:
+    """Raise InvalidRequestError for the first name that `known` does not declare."""
+    declared = [a.name for a in attrs.fields(known)]  # type: ignore[arg-type]  # as in __repr__
+    for name in names:
+        if name not in declared:
+            near = difflib.get_close_matches(str(name), declared, 1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            allowed = "one of " + ", ".join(declared)
+            message = f"{known.model}: {name} is no field of this model{meant}; it has {', '.join(declared)}"
+            raise InvalidRequestError(message, field=name, value=names[name], allowed=allowed)
+
+
+def request_class(model: str) -> type[Request] | None:
+    """Find the request class of a model by its id, with or without the leading `wavespeed-ai/`."""
+    return _classes.get(model) or _classes.get(f"wavespeed-ai/{model}")
+
+
+def request_classes() -> Sequence[type[Request]]:
+    """List the request classes, in the order in which they were imported."""
+    return tuple(_classes.values())
+
+
+def short(value: object) -> str:
+    """Show a value in a repr: what is long, a base64 picture say, by its ends."""
+    text = repr(value)
+    if len(text) <= SHOWN:
+        return text
+    return f"{text[: SHOWN - 20]}…{text[-10:]} ({len(text)} characters)"
+
+
+SHOWN = 120
+_PATH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+")
