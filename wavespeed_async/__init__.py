@@ -1,0 +1,1 @@
+"""Pictures from the WaveSpeedAI API, for asyncio and trio: within the limits, none paid for twice."""

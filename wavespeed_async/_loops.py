@@ -1,0 +1,71 @@
+"""One clock over all event loops, and a clear error where two loops share what they cannot.
+
+asyncio's loops read the machine's monotonic clock, trio's start anywhere, a test's jumps. What
+outlives a loop (the limiter's window does) needs times that mean the same in the next one.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import anyio
+from anyio.lowlevel import current_token
+
+from wavespeed_async.errors import ConfigurationError
+
+__all__ = ["LoopClock", "has_ended"]
+
+
+def has_ended(token: Any) -> bool:
+    """Tell whether an event loop, by anyio's token for it, no longer runs."""
+    native = token.native_token
+    if hasattr(native, "is_running"):
+        return not native.is_running()
+    try:
+        native.run_sync_soon(lambda: None)
+    except RuntimeError:  # trio.RunFinishedError
+        return True
+    return False
+
+
+class LoopClock:
+    """Tell the time in seconds: it goes on from one event loop to the next, and between them."""
+
+    def __init__(self) -> None:
+        self._token: Any = None
+        self._offset = 0.0
+        self._last = (0.0, time.monotonic())
+
+    def enter(self, what: str) -> bool:
+        """Attach to the running event loop; answer whether it is another one than before.
+
+        Raises:
+            ConfigurationError: The loop before still runs, so that `what` would be shared by two.
+        """
+        token = current_token()
+        if self._token is not None and self._token == token:
+            return False
+        if self._token is not None and not has_ended(self._token):
+            message = (
+                f"{what} is in use by another event loop that still runs; use it from one loop, "
+                f"or make one for each loop with a part of the limits"
+            )
+            raise ConfigurationError(message)
+        now = self._between()
+        self._token, self._offset = token, now - anyio.current_time()
+        self._last = (now, time.monotonic())
+        return True
+
+    def now(self) -> float:
+        """Tell the time, inside of the loop that was entered or outside of any."""
+        try:
+            now = anyio.current_time() + self._offset
+        except anyio.NoEventLoopError:
+            return self._between()
+        self._last = (now, time.monotonic())
+        return now
+
+    def _between(self) -> float:
+        now, then = self._last
+        return now + max(0.0, time.monotonic() - then)

@@ -1,0 +1,53 @@
+"""What the API allows an account, and what the limiter may assume."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from attrs import Attribute, field, frozen
+from attrs.validators import optional
+
+from wavespeed_async.errors import ConfigurationError
+
+__all__ = ["Limits"]
+
+
+def _number(least: float, *, whole: bool = False, above: bool = False) -> Any:
+    def check(_: object, attribute: Attribute[Any], value: Any) -> None:
+        kinds = int if whole else (int, float)
+        good = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+        if not good or value < least or (above and value == least):
+            what = "a whole number" if whole else "a number"
+            bound = f"above {least}" if above else f"of at least {least}"
+            message = f"Limits: {attribute.name} must be {what} {bound}, not {value!r}"
+            raise ConfigurationError(message)
+
+    return check
+
+
+@frozen(kw_only=True)
+class Limits:
+    """Say how fast and how many; times are in seconds, and all of them scale down for tests.
+
+    Attributes:
+        requests: Requests in any `per` seconds (flux-dev page: 120 a minute).
+        per: Length of the sliding window (flux-dev page: a minute).
+        concurrency: Predictions that run at once (flux-dev page: 20 concurrent requests).
+        polls_count: Whether asking for a result counts as a request; the API does not say.
+        min_poll_interval: Least time between two polls of one prediction (the vendor's own pace).
+        burst: Requests that the server takes at once, where that is fewer than `requests`.
+        grace: Assumed longest time on its way of a request that was given up.
+        uplink: Assumed longest time until the server has a request that it holds (sync mode).
+        abandon_after: How long a running prediction whose id is unknown keeps its slot.
+    """
+
+    requests: int = field(default=120, validator=_number(1, whole=True))
+    per: float = field(default=60.0, validator=_number(0, above=True))
+    concurrency: int = field(default=20, validator=_number(1, whole=True))
+    polls_count: bool = True
+    min_poll_interval: float = field(default=1.0, validator=_number(0))
+    burst: int | None = field(default=None, validator=optional(_number(1, whole=True)))
+    grace: float = field(default=5.0, validator=_number(0))
+    uplink: float = field(default=2.0, validator=_number(0))
+    abandon_after: float = field(default=600.0, validator=_number(0))
