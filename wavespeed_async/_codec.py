@@ -59,7 +59,9 @@ __all__ = [
 _converter = Converter()
 
 
-@_converter.register_unstructure_hook_factory(lambda cls: attrs.has(cls) and issubclass(cls, Request))
+@_converter.register_unstructure_hook_factory(
+    lambda cls: attrs.has(cls) and issubclass(cls, Request)
+)
 def _without_none(cls: type[Request]) -> Callable[[Request], dict[str, Any]]:
     unstructure = make_dict_unstructure_fn(cls, _converter)
     return lambda request: {k: v for k, v in unstructure(request).items() if v is not None}
@@ -98,10 +100,13 @@ def request_from(fields: Mapping[str, Any]) -> Request:
     Raises:
         InvalidRequestError: For an unknown field, a missing one, or a value out of range.
     """
+    owner = "a request"
+    if not isinstance(fields, Mapping):
+        raise InvalidRequestError.of(owner, "it", fields, "an object with a model and its fields")
     values = dict(fields)
     model = values.pop("model", None)
     if not isinstance(model, str) or not model:
-        raise InvalidRequestError.of("a request", "model", model, "the name of a model")
+        raise InvalidRequestError.of(owner, "model", model, "the name of a model")
     known = request_class(model)
     if known is None:
         return RawRequest(model, values)
@@ -110,15 +115,15 @@ def request_from(fields: Mapping[str, Any]) -> Request:
         if attribute.default is attrs.NOTHING and attribute.name not in values:
             raise InvalidRequestError.of(known.model, attribute.name, None, "given: it is required")
     if isinstance(values.get("loras"), list | tuple):
-        values["loras"] = tuple(_lora_from(item) for item in values["loras"])
+        values["loras"] = tuple(_lora_from(known.model, item) for item in values["loras"])
     return known(**values)
 
 
-def _lora_from(item: Any) -> Any:
+def _lora_from(model: str, item: Any) -> Any:
     if not isinstance(item, Mapping):
         return item
     if item.keys() != {"path", "scale"}:
-        raise InvalidRequestError.of("Lora", "its fields", [*item], "path and scale, both")
+        raise InvalidRequestError.of(model, "loras", item, "objects of path and scale, both")
     return Lora(item["path"], item["scale"])
 
 
@@ -138,11 +143,20 @@ _SUCCESS = 200
 _NO_CREDITS = re.compile(r"insufficient credits", re.IGNORECASE)
 _SHOWN = 300
 _MODERATION = 1200
+_LARGEST_CODE = 10**9
+_FOREVER = 10**12
+_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 def status_error(
-    status: int, *, http_status: int, message: str = "", retry_after: float | None = None
+    status: int,
+    *,
+    http_status: int,
+    code: int | None = None,
+    message: str = "",
+    prediction_id: str | None = None,
+    retry_after: float | None = None,
 ) -> APIStatusError:
     """Build the error for a status, or for an error code in an envelope under HTTP 200.
 
@@ -153,13 +167,14 @@ def status_error(
     if kind is BadRequestError and _NO_CREDITS.search(message):
         kind = InsufficientCreditsError
     message = message[:_SHOWN]
-    text = f"{message or 'no message'} (HTTP {http_status}, code {status})"
-    if http_status == status:
-        text = f"{message or 'no message'} (HTTP {http_status})"
-    details = {"status_code": http_status, "code": status, "message": message}
-    if kind is RateLimitError:
-        return RateLimitError(text, **details, retry_after=retry_after)  # type: ignore[arg-type]  # one dict of mixed values
-    return kind(text, **details)  # type: ignore[arg-type]  # as above
+    shown_code = "" if code in {None, http_status} else f", code {code}"
+    text = f"{message or 'no message'} (HTTP {http_status}{shown_code})"
+    error = kind(
+        text, status_code=http_status, code=code, message=message, prediction_id=prediction_id
+    )
+    if isinstance(error, RateLimitError):
+        error.retry_after = retry_after
+    return error
 
 
 def decode_data(status: int, body: bytes, *, retry_after: float | None = None) -> Mapping[str, Any]:
@@ -169,26 +184,36 @@ def decode_data(status: int, body: bytes, *, retry_after: float | None = None) -
         APIStatusError: The API refused, by its HTTP status or by its code under HTTP 200.
         APIResponseError: This is not the API's envelope.
     """
-    envelope = _parsed(body)
-    if not isinstance(envelope, dict):
-        if status // 100 != 2:  # noqa: PLR2004 (the class of success)
-            raise status_error(status, http_status=status, message=_start(body), retry_after=retry_after)
-        _refuse("no JSON object", status, body)
-    code, message = envelope.get("code"), envelope.get("message")
-    message = message if isinstance(message, str) else ""
-    if status // 100 != 2:  # noqa: PLR2004 (as above)
-        raise status_error(status, http_status=status, message=message, retry_after=retry_after)
-    if isinstance(code, int) and code != _SUCCESS:
-        raise status_error(code, http_status=status, message=message, retry_after=retry_after)
-    data = envelope.get("data")
+    found = _parsed(body)
+    envelope: dict[str, Any] = found if isinstance(found, dict) else {}
+    code, data = _whole(envelope.get("code")), envelope.get("data")
+    told = code if _succeeded(status) else status
+    if told is not None and not _succeeded(told):
+        raise status_error(
+            told,
+            http_status=status,
+            code=_whole(envelope.get("error_code")) if code is None else code,
+            message=_text(envelope.get("message")) or _start(body),
+            prediction_id=decode_id(data) if isinstance(data, dict) else None,
+            retry_after=retry_after,
+        )
     if not isinstance(data, dict):
-        _refuse("no data", status, body)
+        _refuse("no data" if isinstance(found, dict) else "no JSON object", status, body)
     return data
 
 
+def _succeeded(status: int) -> bool:
+    return status // 100 == 2  # noqa: PLR2004 (the class of success: 200 to 299)
+
+
 def decode_answer(status: int, body: bytes, *, request: Request | None = None) -> Prediction:
-    """Take the prediction out of an answer's envelope; raises as `decode_data` and `decode_prediction`."""
-    return decode_prediction(decode_data(status, body), request=request)
+    """Take the prediction out of an answer's envelope.
+
+    Raises:
+        APIStatusError: As `decode_data`.
+        APIResponseError: As `decode_data` and `decode_prediction`.
+    """
+    return decode_prediction(decode_data(status, body), request=request, http_status=status)
 
 
 def decode_id(data: Mapping[str, Any]) -> str | None:
@@ -197,18 +222,20 @@ def decode_id(data: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) and _ID.fullmatch(found) else None
 
 
-def decode_prediction(data: Mapping[str, Any], *, request: Request | None = None) -> Prediction:
-    """Read a prediction; what only decorates it (times, flags) becomes empty where it is unreadable.
+def decode_prediction(
+    data: Mapping[str, Any], *, request: Request | None = None, http_status: int = _SUCCESS
+) -> Prediction:
+    """Read a prediction; what only decorates it (times, flags) is left empty where unreadable.
 
     Raises:
         APIResponseError: Its id, status or outputs are missing or not what they must be.
     """
     identity, status = decode_id(data), data.get("status")
     if identity is None or not isinstance(status, str):
-        _refuse("no id or no status", _SUCCESS, _data_start(data), identity)
+        _refuse("no id or no status", http_status, _json(data).encode(), identity)
     outputs = _outputs(data.get("outputs"))
     if outputs is None:
-        _refuse("outputs that are no texts", _SUCCESS, _data_start(data), identity)
+        _refuse("outputs that are no texts", http_status, _json(data).encode(), identity)
     model = data.get("model")
     return Prediction(
         id=identity,
@@ -262,9 +289,12 @@ def _start(body: bytes) -> str:
     return body[:_SHOWN].decode("utf-8", "replace")
 
 
-def _data_start(data: Mapping[str, Any]) -> bytes:
-    """Show data again as text, for an error."""
-    return repr(dict(data))[:_SHOWN].encode("utf-8", "replace")
+def _json(value: object) -> str:
+    """Show a part of an answer again as text, for an error."""
+    try:
+        return json.dumps(value, default=repr)
+    except RecursionError:  # what was just read may be too deep to be written
+        return "nested too deeply"
 
 
 def _outputs(value: object) -> tuple[str, ...] | None:
@@ -273,8 +303,9 @@ def _outputs(value: object) -> tuple[str, ...] | None:
         return ()
     if not isinstance(value, list):
         return None
-    texts = [item.get("url") if isinstance(item, dict) else item for item in value]
-    return tuple(texts) if all(isinstance(text, str) for text in texts) else None
+    found = [item.get("url") if isinstance(item, dict) else item for item in value]
+    texts = tuple(text for text in found if isinstance(text, str))
+    return texts if len(texts) == len(found) else None
 
 
 def _flags(value: object) -> tuple[bool, ...]:
@@ -297,21 +328,25 @@ def _time(value: object) -> datetime | None:
 def _text(value: object) -> str | None:
     if value is None or value == "":
         return None
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else _json(value)
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """Read a code; 429.0 and "429" mean 429, true and what is beyond reason mean nothing."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if abs(value) < _LARGEST_CODE and value == int(value) else None
 
 
 def _inference(data: Mapping[str, Any]) -> int | None:
-    """Read the model's time in milliseconds: `timings.inference` (v3), else `executionTime` (v2)."""
+    """Read the model's milliseconds: `timings.inference` (v3), else `executionTime` (v2)."""
     timings = data.get("timings")
     found = timings.get("inference") if isinstance(timings, dict) else None
     for value in (found, data.get("executionTime")):
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            try:
-                return round(value)
-            except (ValueError, OverflowError):  # NaN and Infinity, which Python's JSON lets in
-                continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if 0 <= value < _FOREVER:  # NaN and Infinity are not: Python's JSON lets them in
+            return round(value)
     return None

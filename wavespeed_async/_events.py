@@ -131,5 +131,5 @@ def notify(observe: Observer | None, event: Event) -> None:
     if observe is not None:
         try:
             observe(event)
-        except Exception:
+        except Exception:  # noqa: BLE001 (an observer's bug is no reason to lose a picture)
             _log.exception("the observer failed on %s", type(event).__name__)

@@ -57,6 +57,10 @@ class LoopClock:
         self._last = (now, time.monotonic())
         return True
 
+    def elsewhere(self) -> bool:
+        """Tell whether another event loop runs now than the one that was entered last."""
+        return self._token is not None and self._token != current_token()
+
     def now(self) -> float:
         """Tell the time, inside of the loop that was entered or outside of any."""
         try:

@@ -71,7 +71,7 @@ class Prediction:
     outputs: tuple[str, ...] = field(default=(), repr=short)
     has_nsfw_contents: tuple[bool, ...] = ()
     created_at: datetime | None = None
-    error: str | None = None
+    error: str | None = field(default=None, repr=short)
     error_code: int | None = None
     inference_ms: int | None = None
     raw: Mapping[str, Any] = field(factory=dict, eq=False, repr=False)

@@ -5,7 +5,7 @@
     WaveSpeedError
       ConfigurationError               mend the program or its environment
       InvalidRequestError              (ValueError) mend the request: nothing was sent
-      LimiterTimeoutError              (TimeoutError) its turn did not come in time: nothing was sent
+      LimiterTimeoutError              (TimeoutError) its turn did not come: nothing was sent
       APIConnectionError               no answer arrived
         SubmissionUnconfirmedError     it may exist and be billed: never sent again blindly
       APIResponseError                 the answer is not in the API's own format
@@ -28,8 +28,9 @@ Every exception pickles, and carries the prediction's id wherever one is known.
 
 from __future__ import annotations
 
+import pickle
 import reprlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wavespeed_async._prediction import Prediction
@@ -103,8 +104,17 @@ class InvalidRequestError(WaveSpeedError, ValueError):
     @classmethod
     def of(cls, owner: str, field: str, value: object, allowed: str) -> InvalidRequestError:
         """Word the refusal of one field of `owner`, a model or a type."""
-        message = f"{owner}: {field} must be {allowed}, not {_SHORT.repr(value)}"
+        message = f"{owner}: {field} must be {allowed}, not {shown(value)}"
         return cls(message, field=field, value=value, allowed=allowed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle a value that cannot be pickled, whatever the caller passed, as it is shown."""
+        value = self.value
+        try:
+            pickle.dumps(value)
+        except Exception:  # noqa: BLE001 (pickling runs the code of whatever was passed)
+            value = shown(value)
+        return type(self), self.args, {**self.__dict__, "value": value}
 
 
 class LimiterTimeoutError(WaveSpeedError, TimeoutError):
@@ -112,7 +122,17 @@ class LimiterTimeoutError(WaveSpeedError, TimeoutError):
 
 
 class APIConnectionError(WaveSpeedError):
-    """Say that no answer arrived: the network, the server's address or a time limit."""
+    """Say that no answer arrived: the network, the server's address or a time limit.
+
+    Attributes:
+        sent: Whether the request may have left; False where it provably did not.
+    """
+
+    def __init__(
+        self, message: str, *, sent: bool = True, prediction_id: str | None = None
+    ) -> None:
+        super().__init__(message, prediction_id=prediction_id)
+        self.sent = sent
 
 
 class SubmissionUnconfirmedError(APIConnectionError):
@@ -253,5 +273,27 @@ class WebhookVerificationError(WaveSpeedError):
     """Say that a call that claims to be a webhook is not shown to be from the API."""
 
 
-_SHORT = reprlib.Repr()
+def shown(value: object) -> str:
+    """Show a value in a message, bounded whatever it is: a base64 picture by its ends."""
+    text = _SHORT.repr(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+SHOWN = 240
+
+
+class _Short(reprlib.Repr):
+    """Shorten texts, and numbers so long that Python refuses to write them out."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        if x.bit_length() > LONG_NUMBER:
+            return f"<a whole number of {x.bit_length()} bits>"
+        return super().repr_int(x, level)
+
+
+LONG_NUMBER = 1024
+"""Bits of the longest whole number that is taken or shown: what a float can hold."""
+
+_SHORT = _Short()
 _SHORT.maxstring = _SHORT.maxother = 80
+_SHORT.maxlevel = 3

@@ -68,9 +68,10 @@ class Permit:
 
     Attributes:
         slot: The slot that came with it, if one was asked for.
+        never_left: Whether it was reported as withdrawn.
     """
 
-    __slots__ = ("_settle", "passed", "settled", "slot", "token")
+    __slots__ = ("_settle", "never_left", "passed", "settled", "slot", "token")
 
     def __init__(
         self, settle: _Settle, token: Token | None, passed: int, slot: Slot | None
@@ -79,6 +80,7 @@ class Permit:
         self.token = token
         self.passed = passed
         self.settled = False
+        self.never_left = False
         self.slot = slot
 
     def answered(self, *, limited: bool = False, retry_after: float | None = None) -> float | None:
@@ -300,6 +302,11 @@ class Limiter:
         """Leave the slot of a submission that may run, while its id is unknown."""
         self._slots.leave(slot, self._clock.now())
 
+    def age(self, prediction_id: str) -> float | None:
+        """Tell for how many seconds a prediction has held its slot; None where it holds none."""
+        slot = self._slots.find(prediction_id)
+        return None if slot is None else self._clock.now() - slot.since
+
     def attend(self, prediction_id: str) -> bool:
         """Note that a caller waits for a prediction; False where it holds no slot (yet)."""
         slot = self._slots.find(prediction_id)
@@ -341,6 +348,7 @@ class Limiter:
         if permit.settled:
             return None
         permit.settled = True
+        permit.never_left = unsent
         now = self._clock.now()
         if permit.token is not None:
             if unsent:

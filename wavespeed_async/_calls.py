@@ -1,0 +1,350 @@
+"""One call of the API: its turn at the limiter, its tries, its events, and what is paid for.
+
+Paid once. A submission is sent again only where it provably never arrived (no connection was made)
+or was refused (429). Everything else that leaves its fate open is `SubmissionUnconfirmedError`, and
+its slot stays taken: the prediction may be running. A read may be sent again freely.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+from attrs import evolve, frozen
+
+from wavespeed_async._codec import (
+    decode_data,
+    decode_id,
+    decode_prediction,
+    encode_json,
+    encode_request,
+)
+from wavespeed_async._events import (
+    PredictionEnded,
+    PredictionLeft,
+    PredictionSubmitted,
+    RequestFailed,
+    SubmissionUnconfirmed,
+    notify,
+)
+from wavespeed_async._prediction import Prediction
+from wavespeed_async._retry import is_passing, pauses
+from wavespeed_async.errors import (
+    APIConnectionError,
+    APIResponseError,
+    APIStatusError,
+    RateLimitError,
+    SubmissionUnconfirmedError,
+    WaveSpeedError,
+)
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping
+
+    from wavespeed_async._events import Event, Observer
+    from wavespeed_async._transport import Answer, Transport
+    from wavespeed_async.limits import Ask, Limiter, Permit
+    from wavespeed_async.models._request import Request
+
+__all__ = ["Calls", "Submitted", "Turn"]
+
+LAST_WORD = 2.0
+"""Seconds that a submission on its way is given to be answered after its call was cancelled."""
+
+Submitted: TypeAlias = Callable[[Prediction], object]
+"""Is told a prediction as soon as its id is known, even where the call is being cancelled."""
+
+
+@frozen
+class Turn:
+    """Say how urgent a call is, and until when it may wait.
+
+    Attributes:
+        deadline: When it has to be over, by the event loop's clock.
+        patience: How long a pause after a 429 may be; None for as long as the deadline.
+        priority: Lower numbers go first.
+        stubborn: Whether 429s count as tries: a batch tries until its patience ends.
+    """
+
+    deadline: float = math.inf
+    patience: float | None = None
+    priority: int = 0
+    stubborn: bool = False
+
+    def left(self) -> float:
+        """Tell how many seconds are left."""
+        return self.deadline - anyio.current_time()
+
+
+class Calls:
+    """Submit requests and read predictions, each under the limits.
+
+    Args:
+        transport: Sends them.
+        limiter: Says when.
+        max_retries: How many times a failed try is made again.
+        observe: Is told what happens.
+        dice: Draws the jitter of pauses.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        limiter: Limiter,
+        *,
+        max_retries: int,
+        observe: Observer | None,
+        dice: random.Random,
+    ) -> None:
+        self.limiter = limiter
+        self._transport = transport
+        self._max_retries = max_retries
+        self._observe = observe
+        self._dice = dice
+
+    def tell(self, event: Event) -> None:
+        """Tell the observer what happened."""
+        notify(self._observe, event)
+
+    def failed(self, method: str, path: str, error: WaveSpeedError, retry_in: float | None) -> None:
+        """Tell the observer that a request brought no usable answer."""
+        self.tell(RequestFailed(method=method, path=path, error=error, retry_in=retry_in))
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def result(self, prediction_id: str, turn: Turn, version: str = "v3") -> Prediction:
+        """Ask for a prediction once; failures that may pass are tried again.
+
+        Raises:
+            WaveSpeedError: As `poll` does, carrying the prediction's id.
+        """
+        waits = pauses(self._dice)
+        tries_left = self._max_retries
+        while True:
+            try:
+                return await self.poll(prediction_id, turn, version)
+            except WaveSpeedError as error:
+                error.prediction_id = prediction_id
+                pause = self.pause(error, turn, tries_left, next(waits))
+                self.failed("GET", _result_path(prediction_id, version), error, pause)
+                if pause is None:
+                    raise
+            tries_left -= 1
+            await anyio.sleep(pause)
+
+    def pause(
+        self, error: WaveSpeedError, turn: Turn, tries_left: int, pause: float
+    ) -> float | None:
+        """Decide on another try of a read: after how many seconds, or None for no other."""
+        if not is_passing(error) or tries_left == 0:
+            return None
+        if isinstance(error, RateLimitError):  # the limiter's gate makes the pause
+            return 0.0 if (error.retry_after or 0.0) < turn.left() else None
+        return pause if pause < turn.left() else None
+
+    async def poll(self, prediction_id: str, turn: Turn, version: str = "v3") -> Prediction:
+        """Ask for a prediction, in one request.
+
+        Raises:
+            LimiterTimeoutError: Its turn did not come in time.
+            APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
+        """
+        permit = await self.limiter.acquire(
+            poll=True, priority=turn.priority, timeout=turn.left(), patience=turn.patience
+        )
+        path = _result_path(prediction_id, version)
+        answer = await self._transport.send("GET", path, permit=permit)
+        return decode_prediction(self._data(answer))
+
+    # --- submitting ------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        request: Request,
+        turn: Turn,
+        *,
+        ask: Ask,
+        submitted: Submitted | None = None,
+    ) -> Prediction:
+        """Submit a request; its slot is attended when this returns.
+
+        Raises:
+            SubmissionUnconfirmedError: It may exist and be billed.
+            LimiterTimeoutError, APIConnectionError, APIStatusError: It does not exist.
+        """
+        body = encode_json(encode_request(request))
+        waits = pauses(self._dice)
+        tries_left = self._max_retries
+        again = False
+        while True:
+            permit = await self.limiter.acquire(
+                slot=True,
+                priority=turn.priority,
+                timeout=turn.left(),
+                patience=turn.patience,
+                front=again,
+                ask=ask,
+            )
+            try:
+                return await self._submit_once(request, body, permit, submitted)
+            except (APIConnectionError, RateLimitError) as error:
+                turn = self._started(turn)
+                pause = self._pause_before_submitting(error, turn, tries_left, next(waits))
+                self.failed("POST", _submit_path(request), error, pause)
+                if pause is None:
+                    raise
+                tries_left -= not (turn.stubborn and isinstance(error, RateLimitError))
+            again = True
+            await anyio.sleep(pause)
+
+    def _started(self, turn: Turn) -> Turn:
+        """Bound a turn without a deadline from its first try on, by its patience."""
+        if turn.deadline < math.inf or turn.patience is None:
+            return turn
+        return evolve(turn, deadline=anyio.current_time() + turn.patience)
+
+    def _pause_before_submitting(
+        self, error: WaveSpeedError, turn: Turn, tries_left: int, pause: float
+    ) -> float | None:
+        """Decide on another try of a submission: only if it was refused or provably never left."""
+        if isinstance(error, APIConnectionError) and error.sent:
+            return None
+        if turn.stubborn and isinstance(error, RateLimitError):
+            tries_left = 1
+        return self.pause(error, turn, tries_left, pause)
+
+    async def _submit_once(
+        self, request: Request, body: bytes, permit: Permit, submitted: Submitted | None
+    ) -> Prediction:
+        """Submit; if cancelled on the way, leave behind a prediction that somebody knows of."""
+        known: list[Prediction] = []
+
+        def note(prediction: Prediction) -> None:
+            known.append(prediction)
+            if submitted is not None:
+                submitted(prediction)
+
+        await self._cancel_unsent(permit)
+        try:
+            return await _outlive(partial(self._submit, request, body, permit, note))
+        except anyio.get_cancelled_exc_class():
+            for prediction in known:
+                if not prediction.status.ended:
+                    self.leave(prediction, 0.0)
+            raise
+
+    async def _cancel_unsent(self, permit: Permit) -> None:
+        """Be cancelled here rather than later, if at all: nothing is sent yet."""
+        try:
+            await checkpoint_if_cancelled()
+        except BaseException:
+            if permit.slot is not None:
+                self.limiter.release(permit.slot)
+            permit.withdrawn()
+            raise
+
+    async def _submit(
+        self, request: Request, body: bytes, permit: Permit, note: Submitted
+    ) -> Prediction:
+        """Send a submission and settle its slot, whatever comes."""
+        slot = permit.slot
+        assert slot is not None  # noqa: S101 (it was asked for)
+        try:
+            answer = await self._transport.send(
+                "POST", _submit_path(request), permit=permit, content=body, held=_is_held(request)
+            )
+            prediction = self._submitted(request, answer)
+        except BaseException as error:
+            if permit.never_left or _was_refused(error):
+                self.limiter.release(slot)
+                raise
+            self.limiter.abandon(slot)
+            self.tell(SubmissionUnconfirmed(request=request))
+            if not isinstance(error, WaveSpeedError):
+                raise
+            text = f"the submission of {request.model} may exist and be billed: {error}"
+            raise SubmissionUnconfirmedError(text, request=request) from error
+        self.limiter.name(slot, prediction.id)
+        self.tell(PredictionSubmitted(prediction=prediction))
+        note(prediction)
+        self.settle(prediction)
+        return prediction
+
+    def _submitted(self, request: Request, answer: Answer) -> Prediction:
+        """Read a submission's answer; an id is enough, since it is all that must not be lost."""
+        data = self._data(answer)
+        try:
+            return decode_prediction(data, request=request)
+        except APIResponseError:
+            identity = decode_id(data)
+            if identity is None:
+                raise
+            return Prediction(id=identity, model=request.model, raw=data, request=request)
+
+    # --- what is known now -----------------------------------------------------------------------
+
+    def settle(self, prediction: Prediction) -> None:
+        """Give the slot back of a prediction that has ended, and tell."""
+        if prediction.status.ended:
+            self.limiter.ended(prediction.id)
+            self.tell(PredictionEnded(prediction=prediction))
+
+    def leave(self, prediction: Prediction, ask_in: float) -> None:
+        """Note that nobody waits any longer for a prediction that still runs, and tell."""
+        self.limiter.leave(prediction.id, ask_in=ask_in)
+        self.tell(PredictionLeft(prediction=prediction))
+
+    def _data(self, answer: Answer) -> Mapping[str, object]:
+        return decode_data(answer.status_code, answer.body, retry_after=answer.retry_after)
+
+
+T = TypeVar("T")
+
+
+async def _outlive(send: Callable[[], Awaitable[T]]) -> T:
+    """Run `send`; if cancelled meanwhile, let it go on for LAST_WORD and only then be cancelled."""
+    results: list[T] = []
+    errors: list[Exception] = []
+    over = anyio.Event()
+
+    async def run(shield: anyio.CancelScope) -> None:
+        with shield:
+            try:
+                results.append(await send())
+            except Exception as error:  # noqa: BLE001 (raised below, without a group around it)
+                errors.append(error)
+        over.set()
+
+    async with anyio.create_task_group() as group:
+        shield = anyio.CancelScope(shield=True)
+        group.start_soon(run, shield)
+        try:
+            await over.wait()
+        except anyio.get_cancelled_exc_class():
+            shield.deadline = anyio.current_time() + LAST_WORD
+            raise
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _was_refused(error: BaseException) -> bool:
+    """Tell whether the API refused a submission: a 3xx or 4xx, as status or as code under 200."""
+    return isinstance(error, APIStatusError) and 300 <= (error.code or 0) < 500  # noqa: PLR2004 (these classes)
+
+
+def _is_held(request: Request) -> bool:
+    return getattr(request, "enable_sync_mode", False) is True
+
+
+def _submit_path(request: Request) -> str:
+    return f"/api/{request.version}/{request.model}"
+
+
+def _result_path(prediction_id: str, version: str) -> str:
+    return f"/api/{version}/predictions/{prediction_id}/result"

@@ -1,0 +1,419 @@
+"""AsyncWaveSpeed: where transport, limiter, poller and storage meet."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+import os
+import random
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self
+from weakref import WeakSet
+
+import anyio
+from attrs import evolve, frozen
+
+from wavespeed_async._calls import Calls, Turn
+from wavespeed_async._codec import decode_id
+from wavespeed_async._media import Storage
+from wavespeed_async._polling import Poller
+from wavespeed_async._prediction import Outcome, Prediction
+from wavespeed_async._transport import Transport, base_url_root
+from wavespeed_async.batch import Outcomes
+from wavespeed_async.errors import ConfigurationError, InvalidRequestError
+from wavespeed_async.limits import Limiter, Limits
+from wavespeed_async.models import (
+    FluxDev,
+    FluxDevLora,
+    FluxFillDev,
+    FluxKontextDevMulti,
+    FluxReduxDev,
+    Request,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+    from pathlib import Path
+    from types import TracebackType
+
+    import httpx
+
+    from wavespeed_async._calls import Submitted
+    from wavespeed_async._events import Observer
+    from wavespeed_async.batch import Items
+
+__all__ = ["AsyncWaveSpeed"]
+
+DEFAULT_BASE_URL = "https://api.wavespeed.ai"
+KEY_VARIABLE = "WAVESPEED_API_KEY"
+URL_VARIABLE = "WAVESPEED_BASE_URL"
+
+P = ParamSpec("P")
+
+
+def _runs(
+    request_class: Callable[P, Request],
+) -> Callable[Concatenate[AsyncWaveSpeed, P], Coroutine[None, None, Prediction]]:
+    """Make the method that takes a request class's fields and runs the request.
+
+    The method has the class's own signature: no field is written twice.
+    """
+
+    async def run(self: AsyncWaveSpeed, *args: P.args, **kwargs: P.kwargs) -> Prediction:
+        return await self.run(request_class(*args, **kwargs))
+
+    fields = inspect.signature(request_class)
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    run.__signature__ = fields.replace(  # type: ignore[attr-defined]  # read by inspect and help()
+        parameters=[itself, *fields.parameters.values()], return_annotation=Prediction
+    )
+    run.__doc__ = (
+        f"{request_class.__doc__}\n\n        Takes the fields of "
+        f"`{request_class.__name__}`; waits for the finished prediction, as `run` does.\n"
+    )
+    return run
+
+
+@frozen
+class _Defaults:
+    """Hold what `with_options` may change."""
+
+    timeout: float
+    priority: int = 0
+    choose_seeds: bool = True
+
+
+@frozen
+class _Account:
+    """Hold what clients made by `with_options` share: one pool, one limiter, one poller."""
+
+    transport: Transport
+    limiter: Limiter
+    calls: Calls
+    poller: Poller
+    storage: Storage
+    dice: random.Random
+
+    async def submit(
+        self, request: Request, turn: Turn, defaults: _Defaults, submitted: Submitted | None = None
+    ) -> Prediction:
+        """Submit a request; its slot is attended when this returns."""
+        if not isinstance(request, Request):
+            raise InvalidRequestError.of(
+                owner="submit", field="request", value=request, allowed="a request"
+            )
+        if defaults.choose_seeds:
+            request = request.with_seed(self.dice)
+        return await self.calls.submit(request, turn, ask=self.poller.ask, submitted=submitted)
+
+    async def run(
+        self, request: Request, turn: Turn, defaults: _Defaults, submitted: Submitted | None = None
+    ) -> Prediction:
+        """Submit and wait; a turn without a deadline gets one that counts from the submission."""
+        prediction = await self.submit(request, turn, defaults, submitted)
+        if turn.deadline == math.inf:
+            turn = evolve(turn, deadline=anyio.current_time() + defaults.timeout)
+        return await self.poller.wait(prediction, turn, attended=True)
+
+
+class AsyncWaveSpeed:
+    """Make pictures through one account of the WaveSpeedAI API, within its limits.
+
+    Use it as an async context manager, or call `aclose`. Clients of one process that use the same
+    key share one limiter, unless they are given one.
+
+    Args:
+        api_key: The account's key; by default the environment variable WAVESPEED_API_KEY.
+        base_url: Where the API is; by default WAVESPEED_BASE_URL, or https://api.wavespeed.ai.
+        limits: What the account is allowed.
+        limiter: Shares its limits with others that use it; it brings its own `limits`.
+        timeout: Seconds for a call, or for each request of a batch from its submission on.
+        max_retries: How many times a failed read is made again; a submission only where it
+            provably never arrived or was refused.
+        transport: An httpx transport, with the proxies and certificates of your choice, or
+            `"aiohttp"`.
+        choose_seeds: Draw a seed that is left open, so that every picture can be made again.
+        observe: Is called with every event.
+
+    Raises:
+        ConfigurationError: There is no key, or a setting cannot work.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        limits: Limits | None = None,
+        limiter: Limiter | None = None,
+        timeout: float = 600.0,
+        max_retries: int = 3,
+        transport: httpx.AsyncBaseTransport | str | None = None,
+        choose_seeds: bool = True,
+        observe: Observer | None = None,
+    ) -> None:
+        key = _checked_key(api_key)
+        url = base_url or os.environ.get(URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
+        _check_settings(timeout, max_retries, transport)
+        if limiter is None:
+            limiter = _shared_limiter(self, base_url_root(url), key, limits)
+        elif limits is not None and limits != limiter.limits:
+            message = "give a client limits or a limiter, not both: a limiter brings its own"
+            raise ConfigurationError(message)
+        wire = Transport(api_key=key, base_url=url, transport=transport, observe=observe)
+        dice = random.Random()
+        calls = Calls(wire, limiter, max_retries=max_retries, observe=observe, dice=dice)
+        self._account = _Account(
+            transport=wire,
+            limiter=limiter,
+            calls=calls,
+            poller=Poller(calls, max_retries=max_retries, dice=dice),
+            storage=Storage(wire, max_retries=max_retries, observe=observe, dice=dice),
+            dice=dice,
+        )
+        self._defaults = _Defaults(timeout, choose_seeds=choose_seeds)
+        self._owns_pool = True
+
+    def __repr__(self) -> str:
+        return f"<AsyncWaveSpeed {self._account.transport.root}, {self._account.limiter!r}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the pool of connections; a client made by `with_options` leaves it open."""
+        if self._owns_pool:
+            _forget_client(self)
+            with anyio.CancelScope(shield=True):
+                await self._account.transport.aclose()
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        priority: int | None = None,
+        choose_seeds: bool | None = None,
+    ) -> AsyncWaveSpeed:
+        """Answer a client with other defaults on the same pool and limiter.
+
+        Args:
+            timeout: Seconds for a call.
+            priority: Lower numbers go first; 0 is the default.
+            choose_seeds: Whether to draw seeds that are left open.
+        """
+        changes = {"timeout": timeout, "priority": priority, "choose_seeds": choose_seeds}
+        given = {name: value for name, value in changes.items() if value is not None}
+        other = object.__new__(AsyncWaveSpeed)
+        other._account = self._account
+        other._defaults = evolve(self._defaults, **given)
+        other._owns_pool = False
+        _check_timeout(other._defaults.timeout)
+        return other
+
+    @property
+    def limiter(self) -> Limiter:
+        """The limiter, to be shared with other clients or asked for what it sees."""
+        return self._account.limiter
+
+    # --- one request -----------------------------------------------------------------------------
+
+    flux_dev = _runs(FluxDev)
+    flux_dev_lora = _runs(FluxDevLora)
+    flux_redux = _runs(FluxReduxDev)
+    flux_fill = _runs(FluxFillDev)
+    flux_kontext_multi = _runs(FluxKontextDevMulti)
+
+    async def run(self, request: Request, *, timeout: float | None = None) -> Prediction:
+        """Submit a request, wait, and answer the finished prediction.
+
+        Raises:
+            PredictionFailedError: It ended without pictures.
+            PredictionTimeoutError: It still ran after `timeout`; its id resumes it.
+            SubmissionUnconfirmedError: It may exist and be billed; it was not sent again.
+            LimiterTimeoutError, APIConnectionError, APIStatusError: It does not exist.
+        """
+        return await self._account.run(request, self._turn(timeout), self._defaults)
+
+    async def submit(self, request: Request, *, timeout: float | None = None) -> Prediction:
+        """Submit a request and answer the prediction that was just created.
+
+        Raises:
+            SubmissionUnconfirmedError: It may exist and be billed; it was not sent again.
+            LimiterTimeoutError, APIConnectionError, APIStatusError: It does not exist.
+        """
+        account = self._account
+        prediction = await account.submit(request, self._turn(timeout), self._defaults)
+        if not prediction.status.ended:
+            account.limiter.leave(prediction.id, ask_in=account.poller.ask_in(prediction))
+        return prediction
+
+    async def result(
+        self, prediction: Prediction | str, *, timeout: float | None = None
+    ) -> Prediction:
+        """Ask for a prediction once, and answer it as it stands, ended or not.
+
+        Raises:
+            NotFoundError: There is none with this id; the API keeps them for 7 days.
+            APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
+        """
+        return await self._account.poller.result(_known(prediction), self._turn(timeout))
+
+    async def wait(
+        self, prediction: Prediction | str, *, timeout: float | None = None
+    ) -> Prediction:
+        """Wait for a prediction, from this process or another, and answer it finished.
+
+        Raises:
+            PredictionFailedError: It ended without pictures.
+            PredictionTimeoutError: It still ran after `timeout`; its id resumes it.
+            NotFoundError: There is none with this id; the API keeps them for 7 days.
+        """
+        return await self._account.poller.wait(_known(prediction), self._turn(timeout))
+
+    async def save(self, prediction: Prediction, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write every output of a finished prediction into a folder, which is made if need be.
+
+        Files are named by the prediction's id and by what they are: whole files or none.
+
+        Raises:
+            InvalidRequestError: The prediction is not completed.
+            APIConnectionError, APIStatusError, APIResponseError: An output could not be fetched.
+            OSError: A file could not be written.
+        """
+        return await self._account.storage.save(prediction, directory)
+
+    # --- many requests ---------------------------------------------------------------------------
+
+    def batch(self, requests: Items, *, save_to: str | os.PathLike[str] | None = None) -> Outcomes:
+        """Run any number of requests, and iterate over their outcomes as they end.
+
+        Use it as `async with client.batch(…) as outcomes: async for outcome in outcomes: …`.
+
+        Args:
+            requests: Requests, and predictions or ids that run already; iterable or async iterable,
+                of any length: it is read no further than the limits allow. It is read on the event
+                loop, so what blocks belongs into an async iterable.
+            save_to: A folder to write the outputs to, beside the run.
+        """
+        runner = _BatchRunner(self._account, self._defaults)
+        return Outcomes(runner, requests, save_to=save_to)
+
+    async def run_all(self, requests: Iterable[Request | Prediction | str]) -> list[Outcome]:
+        """Run requests and answer their outcomes in the order of the requests."""
+        async with self.batch(requests) as outcomes:
+            ended = [outcome async for outcome in outcomes]
+        return sorted(ended, key=lambda outcome: outcome.index)
+
+    def _turn(self, timeout: float | None) -> Turn:
+        seconds = self._defaults.timeout if timeout is None else timeout
+        _check_timeout(seconds)
+        return Turn(deadline=anyio.current_time() + seconds, priority=self._defaults.priority)
+
+
+@frozen
+class _BatchRunner:
+    """Give a batch what it needs of a client."""
+
+    account: _Account
+    defaults: _Defaults
+
+    @property
+    def width(self) -> int:
+        """How many predictions may run at once."""
+        return self.account.limiter.limits.concurrency
+
+    async def submit_and_wait(self, request: Request, submitted: Submitted) -> Prediction:
+        """Submit a request, however long its turn takes to come, and wait for its end."""
+        defaults = self.defaults
+        turn = Turn(patience=defaults.timeout, priority=defaults.priority, stubborn=True)
+        return await self.account.run(request, turn, defaults, submitted)
+
+    async def resume(self, prediction: Prediction) -> Prediction:
+        """Wait for the end of a prediction that runs already."""
+        deadline = anyio.current_time() + self.defaults.timeout
+        turn = Turn(deadline=deadline, priority=self.defaults.priority)
+        return await self.account.poller.wait(prediction, turn)
+
+    async def save(self, prediction: Prediction, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write its outputs into a folder."""
+        return await self.account.storage.save(prediction, directory)
+
+
+# --- limiters that clients share -----------------------------------------------------------------
+
+_limiters: dict[tuple[str, bytes], tuple[Limiter, WeakSet[AsyncWaveSpeed]]] = {}
+
+
+def _shared_limiter(client: AsyncWaveSpeed, root: str, key: str, limits: Limits | None) -> Limiter:
+    """Find or make the limiter of an origin and a key; it outlives its clients, with its window.
+
+    Raises:
+        ConfigurationError: Another open client of this key was given other limits.
+    """
+    name = (root.lower(), hashlib.sha256(key.encode()).digest())
+    limiter, clients = _limiters.setdefault(name, (Limiter(limits), WeakSet()))
+    if limits is not None and limits != limiter.limits:
+        if clients:
+            message = (
+                f"another open client of this key has {limiter.limits}, this one has {limits}: "
+                f"an account has one set of limits"
+            )
+            raise ConfigurationError(message)
+        limiter.limits = limits
+    clients.add(client)
+    return limiter
+
+
+def _forget_client(client: AsyncWaveSpeed) -> None:
+    for _, clients in _limiters.values():
+        clients.discard(client)
+
+
+# --- checks --------------------------------------------------------------------------------------
+
+
+def _checked_key(api_key: str | None) -> str:
+    key = (api_key if api_key is not None else os.environ.get(KEY_VARIABLE, "")).strip()
+    if not key:
+        message = f"there is no API key: pass api_key, or set {KEY_VARIABLE}"
+        raise ConfigurationError(message)
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        message = f"the API key (api_key or {KEY_VARIABLE}) has characters that no key has"
+        raise ConfigurationError(message)
+    return key
+
+
+def _check_timeout(timeout: object) -> None:
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not number or not 0 < timeout < math.inf:  # type: ignore[operator]  # it is a number
+        message = f"timeout must be a number of seconds above 0, not {timeout!r}"
+        raise ConfigurationError(message)
+
+
+def _check_settings(timeout: object, max_retries: object, transport: object) -> None:
+    _check_timeout(timeout)
+    if not isinstance(max_retries, int) or isinstance(max_retries, bool) or max_retries < 0:
+        message = f"max_retries must be a whole number of at least 0, not {max_retries!r}"
+        raise ConfigurationError(message)
+    if isinstance(transport, str) and transport != "aiohttp":
+        message = f'transport must be an httpx transport or "aiohttp", not {transport!r}'
+        raise ConfigurationError(message)
+
+
+def _known(prediction: Prediction | str) -> Prediction:
+    """Take a prediction, or an id that is safe in a path."""
+    if isinstance(prediction, Prediction):
+        return prediction
+    if decode_id({"id": prediction}) is None:
+        raise InvalidRequestError.of(
+            owner="wait", field="prediction", value=prediction, allowed="a prediction or an id"
+        )
+    return Prediction(id=prediction)

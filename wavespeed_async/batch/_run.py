@@ -1,0 +1,212 @@
+"""The run of a batch: requests in, outcomes out as they end, failures among them.
+
+One task feeds: it takes the next item as soon as fewer than the bound are under way, and starts a
+task for it. Each of these submits, waits, saves if asked to, and ends as an outcome: nothing that
+it raises touches another. What is under way or not yet taken by the reader is bounded, so that an
+input of any length needs the same memory, and a slow reader slows the run.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+
+import anyio
+
+from wavespeed_async._prediction import Outcome, Prediction
+from wavespeed_async.errors import InvalidRequestError, PredictionError
+from wavespeed_async.models._request import Request
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+__all__ = ["Items", "Outcomes", "Runner"]
+
+Items: TypeAlias = Iterable[Request | Prediction | str] | AsyncIterable[Request | Prediction | str]
+
+AT_ONCE = 8
+"""Predictions whose outputs are fetched at once."""
+
+
+class Runner(Protocol):
+    """What a batch needs of a client."""
+
+    @property
+    def width(self) -> int:
+        """How many predictions may run at once."""
+        ...
+
+    async def submit_and_wait(
+        self, request: Request, submitted: Callable[[Prediction], object]
+    ) -> Prediction:
+        """Submit a request and wait for its end; tell its id as soon as it is known."""
+        ...
+
+    async def resume(self, prediction: Prediction) -> Prediction:
+        """Wait for the end of a prediction that runs already."""
+        ...
+
+    async def save(self, prediction: Prediction, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write its outputs into a folder."""
+        ...
+
+
+class Outcomes(AsyncIterator[Outcome]):
+    """Run a batch for as long as its block lasts; iterate over its outcomes as they end.
+
+    Leaving the block early cancels what has not been submitted. An exception of the block's body
+    passes through as it is. Input that raises ends the run: what is under way still ends first,
+    then the iteration raises it.
+    """
+
+    def __init__(
+        self, runner: Runner, items: Items, *, save_to: str | os.PathLike[str] | None = None
+    ) -> None:
+        self._runner = runner
+        self._items = items
+        self._save_to = save_to
+        self._bound = 2 * runner.width + 1
+        self._under_way = 0
+        self._running: dict[int, Prediction] = {}
+        self._ended: deque[Outcome] = deque()
+        self._input_over = False
+        self._input_error: Exception | None = None
+        self._group: TaskGroup
+        self._saving: anyio.CapacityLimiter
+        self._changed = anyio.Event()
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The ids of the predictions of this batch that were submitted and still run."""
+        return tuple(prediction.id for prediction in self._running.values())
+
+    async def __aenter__(self) -> Self:
+        self._saving = anyio.CapacityLimiter(AT_ONCE)
+        self._group = await anyio.create_task_group().__aenter__()
+        self._group.start_soon(self._feed, self._group)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # The tasks raise nothing, so that closing the group brings no group of exceptions; what
+        # the body raised stays out of it and goes on by itself.
+        self._group.cancel_scope.cancel()
+        await self._group.__aexit__(None, None, None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome:
+        while not self._ended:
+            if self._input_over and self._under_way == 0:
+                if self._input_error is not None:
+                    error, self._input_error = self._input_error, None
+                    raise error
+                raise StopAsyncIteration
+            await self._change()
+        self._under_way -= 1
+        self._tell()
+        return self._ended.popleft()
+
+    # --- the tasks -------------------------------------------------------------------------------
+
+    async def _feed(self, group: TaskGroup) -> None:
+        index = 0
+        try:
+            async with aclosing(_each(self._items)) as items:
+                async for item in items:
+                    self._under_way += 1
+                    group.start_soon(self._run, index, item)
+                    index += 1
+                    while self._under_way >= self._bound:
+                        await self._change()
+        except Exception as error:  # noqa: BLE001 (the reader gets it, after what is under way)
+            self._input_error = error
+        self._input_over = True
+        self._tell()
+
+    async def _run(self, index: int, item: Any) -> None:
+        request = item if isinstance(item, Request) else None
+        prediction: Prediction | None = None
+        paths: tuple[Path, ...] = ()
+        failure: Exception | None = None
+        try:
+            prediction = await self._finish(index, item)
+            if self._save_to is not None:
+                async with self._saving:
+                    paths = tuple(await self._runner.save(prediction, self._save_to))
+        except Exception as error:  # noqa: BLE001 (a failure is a value here)
+            failure = error
+            if prediction is None:
+                prediction = self._seen(index, error)
+        outcome = Outcome(
+            index=index,
+            request=prediction.request if prediction and prediction.request else request,
+            prediction=prediction,
+            error=failure,
+            paths=paths,
+        )
+        self._ended.append(outcome)
+        self._tell()
+
+    async def _finish(self, index: int, item: Any) -> Prediction:
+        def note(prediction: Prediction) -> None:
+            self._running[index] = prediction
+
+        if isinstance(item, Request):
+            prediction = await self._runner.submit_and_wait(item, note)
+        elif isinstance(item, Prediction | str):
+            known = item if isinstance(item, Prediction) else Prediction(id=item)
+            note(known)
+            prediction = await self._runner.resume(known)
+        else:
+            allowed = "a request, a prediction or an id"
+            raise InvalidRequestError.of(
+                owner="batch", field=f"item {index}", value=item, allowed=allowed
+            )
+        self._running.pop(index, None)
+        return prediction
+
+    def _seen(self, index: int, error: Exception) -> Prediction | None:
+        """Find the prediction of a failure, and forget it as running where it has ended."""
+        seen = self._running.get(index)
+        if isinstance(error, PredictionError) and error.prediction is not None:
+            seen = error.prediction
+        if seen is not None and seen.status.ended:
+            self._running.pop(index, None)
+        return seen
+
+    # --- who waits for whom ----------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        self._changed.set()
+
+    async def _change(self) -> None:
+        if self._changed.is_set():
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+
+async def _each(items: Items) -> AsyncGenerator[Any, None]:
+    """Iterate over either kind of iterable; an async generator is closed in any case."""
+    if isinstance(items, AsyncGenerator):
+        async with aclosing(items):
+            async for item in items:
+                yield item
+    elif isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
