@@ -153,7 +153,7 @@ def status_error(
     status: int,
     *,
     http_status: int,
-    code: int | None = None,
+    own_code: int | None = None,
     message: str = "",
     prediction_id: str | None = None,
     retry_after: float | None = None,
@@ -167,10 +167,10 @@ def status_error(
     if kind is BadRequestError and _NO_CREDITS.search(message):
         kind = InsufficientCreditsError
     message = message[:_SHOWN]
-    shown_code = "" if code in {None, http_status} else f", code {code}"
+    shown_code = "" if own_code in {None, http_status} else f", code {own_code}"
     text = f"{message or 'no message'} (HTTP {http_status}{shown_code})"
     error = kind(
-        text, status_code=http_status, code=code, message=message, prediction_id=prediction_id
+        text, status_code=http_status, code=status, message=message, prediction_id=prediction_id
     )
     if isinstance(error, RateLimitError):
         error.retry_after = retry_after
@@ -192,7 +192,7 @@ def decode_data(status: int, body: bytes, *, retry_after: float | None = None) -
         raise status_error(
             told,
             http_status=status,
-            code=_whole(envelope.get("error_code")) if code is None else code,
+            own_code=_whole(envelope.get("error_code")) if code is None else code,
             message=_text(envelope.get("message")) or _start(body),
             prediction_id=decode_id(data) if isinstance(data, dict) else None,
             retry_after=retry_after,

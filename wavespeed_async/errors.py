@@ -175,7 +175,7 @@ class APIStatusError(WaveSpeedError):
 
     Attributes:
         status_code: The HTTP status.
-        code: The envelope's code, where it has one.
+        code: What decided: the HTTP status, or the envelope's code under a status of success.
         message: The envelope's message, shortened.
     """
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import attrs
 from attrs import field, frozen
 
-from wavespeed_async.errors import InvalidRequestError
-from wavespeed_async.models._fields import Between, Choice, Text
+from wavespeed_async.errors import LONG_NUMBER, InvalidRequestError, shown
+from wavespeed_async.models._fields import Between, Choice, Text, tuple_of
 
 if TYPE_CHECKING:
     import random
@@ -40,17 +40,18 @@ class Request:
             _classes[cls.model] = cls
 
     def with_seed(self, dice: random.Random) -> Self:
-        """Answer the same request with an open seed (unset or -1) drawn, else the request itself."""
-        if getattr(self, "seed", OPEN_SEED) not in {None, OPEN_SEED}:
+        """Answer the same request with an open seed (unset or -1) drawn, or the request itself."""
+        if getattr(self, "seed", 0) not in {None, OPEN_SEED}:
             return self
-        return attrs.evolve(self, seed=dice.randint(*DRAWN_SEEDS))  # type: ignore[misc]
+        drawn: Self = attrs.evolve(self, seed=dice.randint(*DRAWN_SEEDS))  # type: ignore[misc]  # subclasses are attrs classes
+        return drawn
 
     def __repr__(self) -> str:
-        shown = ", ".join(
+        values = ", ".join(
             f"{a.name}={short(getattr(self, a.name))}"
-            for a in attrs.fields(type(self))  # type: ignore[arg-type]
+            for a in attrs.fields(type(self))  # type: ignore[arg-type]  # as in with_seed
         )
-        return f"{type(self).__name__}({shown})"
+        return f"{type(self).__name__}({values})"
 
 
 OPEN_SEED = -1
@@ -60,14 +61,30 @@ DRAWN_SEEDS = (0, 2147483647)
 """Where a client draws a seed that was left open: the range that every model's page allows."""
 
 
+def short(value: object) -> str:
+    """Show a value in a repr: what is long, a base64 picture say, by its ends."""
+    text = repr(value)
+    if len(text) <= SHOWN:
+        return text
+    return f"{text[: SHOWN - 20]}…{text[-10:]} ({len(text)} characters)"
+
+
+SHOWN = 120
+
+
 @frozen
 class Lora:
     """Name a LoRA and how strongly it is applied."""
 
-    path: str = field(validator=Text(required=True))
+    path: str = field(validator=Text(required=True), repr=short)
     """Path to the LoRA model, such as `linoyts/yarn_art_Flux_LoRA`; required (all pages)."""
     scale: float = field(validator=Between(0.0, 4.0))
     """Scale, 0.0 to 4.0; required (flux-dev-lora and flux-fill-dev pages: 0.0 ~ 4.0)."""
+
+
+def loras_of(value: Iterable[Lora]) -> tuple[Lora, ...]:
+    """Be `tuple_of` for LoRAs; type checkers lose the T of a converter that is generic."""
+    return tuple_of(value)
 
 
 class FieldMap(Mapping[str, Any]):
@@ -105,36 +122,49 @@ def _frozen(value: Any) -> Any:
     return value
 
 
-def _check_json(_: Any, attribute: attrs.Attribute[Any], value: Any, path: str = "") -> None:
-    path = path or attribute.name
+def _checked_map(value: Mapping[str, Any]) -> FieldMap:
+    """Copy the fields of a raw request, or refuse what JSON has not."""
+    if not isinstance(value, Mapping):
+        raise _refusal(value, "fields", "a mapping")
+    _check_json(value, "fields", DEEPEST)
+    return FieldMap(value)
+
+
+def _check_json(value: object, path: str, levels: int) -> None:
+    """Refuse what JSON has not; what contains itself is refused as too deep."""
+    if isinstance(value, Mapping | list | tuple) and levels == 0:
+        raise _refusal(value, path, f"at most {DEEPEST} levels deep, and no part of itself")
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not Text().accepts(key):
-                raise InvalidRequestError.of("RawRequest", path, key, "named by texts")
-            _check_json(_, attribute, item, f"{path}.{key}")
-    elif isinstance(value, tuple):
+                raise _refusal(key, path, "named by texts")
+            _check_json(item, f"{path}.{key}", levels - 1)
+    elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
-            _check_json(_, attribute, item, f"{path}[{number}]")
+            _check_json(item, f"{path}[{number}]", levels - 1)
     elif not _is_json(value):
-        raise InvalidRequestError.of("RawRequest", path, value, "a value that JSON has")
+        raise _refusal(value, path, "a value that JSON has")
+
+
+DEEPEST = 50
+"""Levels of the deepest raw request: far more than any model asks for, and safe to walk."""
 
 
 def _is_json(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return value is None or isinstance(value, bool | int) or Text().accepts(value)
+    if isinstance(value, int):
+        return value.bit_length() <= LONG_NUMBER
+    return value is None or Text().accepts(value)
 
 
 def _check_path(_: Any, __: Any, value: Any) -> None:
     if not (isinstance(value, str) and _PATH.fullmatch(value)) or {".", ".."} & {*value.split("/")}:
-        allowed = "an id such as wavespeed-ai/flux-dev"
-        raise InvalidRequestError.of("RawRequest", "model", value, allowed)
+        raise _refusal(value, "model", "an id such as wavespeed-ai/flux-dev")
 
 
-def _field_map(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise InvalidRequestError.of("RawRequest", "fields", value, "a mapping")
-    return FieldMap(value)
+def _refusal(value: object, name: str, allowed: str) -> InvalidRequestError:
+    return InvalidRequestError.of(RawRequest.__name__, name, value, allowed)
 
 
 @frozen(repr=False)
@@ -151,8 +181,8 @@ class RawRequest(Request):
     """
 
     model: str = field(validator=_check_path)  # type: ignore[misc]  # of each request, not of the class
-    fields: Mapping[str, Any] = field(converter=_field_map, validator=_check_json)
-    version: str = field(default="v3", validator=Choice(("v2", "v3")))  # type: ignore[misc]
+    fields: Mapping[str, Any] = field(converter=_checked_map)
+    version: str = field(default="v3", validator=Choice(("v2", "v3")))  # type: ignore[misc]  # as above
 
     def __attrs_post_init__(self) -> None:
         """Refuse fields that the model is known not to declare."""
@@ -172,10 +202,13 @@ def refuse_unknown(known: type[Request], names: Mapping[str, object]) -> None:
     declared = [a.name for a in attrs.fields(known)]  # type: ignore[arg-type]  # as in __repr__
     for name in names:
         if name not in declared:
-            near = difflib.get_close_matches(str(name), declared, 1)
+            near = difflib.get_close_matches(str(name)[:SHOWN], declared, 1)
             meant = f" (did you mean {near[0]}?)" if near else ""
             allowed = "one of " + ", ".join(declared)
-            message = f"{known.model}: {name} is no field of this model{meant}; it has {', '.join(declared)}"
+            message = (
+                f"{known.model}: {shown(name)}, given as {shown(names[name])}, is no field of this "
+                f"model{meant}; a field must be {allowed}"
+            )
             raise InvalidRequestError(message, field=name, value=names[name], allowed=allowed)
 
 
@@ -189,13 +222,4 @@ def request_classes() -> Sequence[type[Request]]:
     return tuple(_classes.values())
 
 
-def short(value: object) -> str:
-    """Show a value in a repr: what is long, a base64 picture say, by its ends."""
-    text = repr(value)
-    if len(text) <= SHOWN:
-        return text
-    return f"{text[: SHOWN - 20]}…{text[-10:]} ({len(text)} characters)"
-
-
-SHOWN = 120
 _PATH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+")

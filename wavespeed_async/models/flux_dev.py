@@ -14,9 +14,8 @@ from wavespeed_async.models._fields import (
     Size,
     Text,
     joined_size,
-    tuple_of,
 )
-from wavespeed_async.models._request import Lora, Request
+from wavespeed_async.models._request import Lora, Request, loras_of
 
 __all__ = ["FluxDev"]
 
@@ -36,7 +35,9 @@ class FluxDev(Request):
     strength: float = field(default=0.6, validator=Between(0.0, 1.0))
     """How far the input picture is transformed, 0.0 to 1.0, default 0.6 (flux-dev page: 0.0 ~
     1.0)."""
-    loras: tuple[Lora, ...] = field(default=(), converter=tuple_of, validator=Items(most=5, kind=Lora))
+    loras: tuple[Lora, ...] = field(
+        default=(), converter=loras_of, validator=Items(most=5, kind=Lora)
+    )
     """LoRAs to apply, at most 5, default none (flux-dev page: max 5 items)."""
     size: str = field(default="1024*1024", converter=joined_size, validator=Size(512, 1536))
     """Width and height in pixels, `"1024*768"` or `(1024, 768)`, each side 512 to 1536,

@@ -15,9 +15,8 @@ from wavespeed_async.models._fields import (
     Size,
     Text,
     joined_size,
-    tuple_of,
 )
-from wavespeed_async.models._request import Lora, Request
+from wavespeed_async.models._request import Lora, Request, loras_of
 
 __all__ = ["FluxDevLora"]
 
@@ -40,7 +39,9 @@ class FluxDevLora(Request):
     strength: float = field(default=0.8, validator=Between(0.0, 1.0))
     """How far the input picture is transformed, 0.0 to 1.0, default 0.8 (flux-dev-lora page:
     0.00 ~ 1.00)."""
-    loras: tuple[Lora, ...] = field(default=(), converter=tuple_of, validator=Items(most=5, kind=Lora))
+    loras: tuple[Lora, ...] = field(
+        default=(), converter=loras_of, validator=Items(most=5, kind=Lora)
+    )
     """LoRAs to apply, at most 5, default none (flux-dev-lora page: max 5 items)."""
     size: str = field(default="1024*1024", converter=joined_size, validator=Size(512, 1536))
     """Width and height in pixels, `"1024*768"` or `(1024, 768)`, each side 512 to 1536,

@@ -15,9 +15,8 @@ from wavespeed_async.models._fields import (
     Size,
     Text,
     joined_size,
-    tuple_of,
 )
-from wavespeed_async.models._request import Lora, Request
+from wavespeed_async.models._request import Lora, Request, loras_of
 
 __all__ = ["FluxFillDev"]
 
@@ -46,7 +45,9 @@ class FluxFillDev(Request):
     """How strongly the prompt guides, 28 to 35, default 30 (flux-fill-dev page: 28 ~ 35)."""
     num_images: int = field(default=1, validator=Between(1, 4, whole=True))
     """Number of pictures, 1 to 4, default 1 (flux-fill-dev page: 1 ~ 4)."""
-    loras: tuple[Lora, ...] = field(default=(), converter=tuple_of, validator=Items(most=3, kind=Lora))
+    loras: tuple[Lora, ...] = field(
+        default=(), converter=loras_of, validator=Items(most=3, kind=Lora)
+    )
     """LoRAs to apply, at most 3, default none (flux-fill-dev page: max 3 items)."""
     enable_safety_checker: bool = field(default=True, validator=Flag())
     """Whether the safety checker looks at the pictures, default true (flux-fill-dev page)."""

@@ -16,7 +16,7 @@ from wavespeed_async.models._fields import (
     Size,
     Text,
     joined_size,
-    tuple_of,
+    texts_of,
 )
 from wavespeed_async.models._request import Request
 
@@ -33,14 +33,12 @@ class FluxKontextDevMulti(Request):
     prompt: str = field(validator=Text(required=True))
     """What to make of the pictures; required (flux-kontext-dev/multi page)."""
     images: tuple[str, ...] = field(
-        converter=tuple_of, validator=Items(least=1, rule=Media(required=True))
+        converter=texts_of, validator=Items(least=1, rule=Media(required=True))
     )
     """URLs of the pictures to use, one or more; required here, although the
     flux-kontext-dev/multi page calls it optional: left out, the API would edit and bill its
     own sample pictures."""
-    size: str | None = field(
-        default=None, converter=joined_size, validator=Opt(Size(256, 1536))
-    )
+    size: str | None = field(default=None, converter=joined_size, validator=Opt(Size(256, 1536)))
     """Width and height in pixels, `"1024*768"` or `(1024, 768)`, each side 256 to 1536, no
     default (flux-kontext-dev/multi page: 256 ~ 1536 per dimension)."""
     num_inference_steps: int = field(default=28, validator=Between(1, 50, whole=True))
