@@ -83,7 +83,7 @@ class _Defaults:
     choose_seeds: bool = True
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Account:
     """Hold what clients made by `with_options` share: one pool, one limiter, one poller."""
 
@@ -318,7 +318,7 @@ class AsyncWaveSpeed:
         return Turn(deadline=anyio.current_time() + seconds, priority=self._defaults.priority)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _BatchRunner:
     """Give a batch what it needs of a client."""
 

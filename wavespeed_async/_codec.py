@@ -12,11 +12,10 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
-from cattrs import Converter
-from cattrs.gen import make_dict_unstructure_fn
 
 from wavespeed_async._prediction import Prediction, Status
 from wavespeed_async.errors import (
@@ -42,6 +41,9 @@ from wavespeed_async.models._request import (
     request_class,
 )
 
+if TYPE_CHECKING:
+    from cattrs import Converter
+
 __all__ = [
     "decode_answer",
     "decode_data",
@@ -56,20 +58,27 @@ __all__ = [
 
 # --- requests ------------------------------------------------------------------------------------
 
-_converter = Converter()
 
+@cache
+def _converter() -> Converter:
+    """Make the converter, at the first request: to import cattrs takes a fifth of httpx's time."""
+    from cattrs import Converter  # noqa: PLC0415 (as said above)
+    from cattrs.gen import make_dict_unstructure_fn  # noqa: PLC0415 (as said above)
 
-@_converter.register_unstructure_hook_factory(
-    lambda cls: attrs.has(cls) and issubclass(cls, Request)
-)
-def _without_none(cls: type[Request]) -> Callable[[Request], dict[str, Any]]:
-    unstructure = make_dict_unstructure_fn(cls, _converter)
-    return lambda request: {k: v for k, v in unstructure(request).items() if v is not None}
+    converter = Converter()
 
+    @converter.register_unstructure_hook_factory(
+        lambda cls: attrs.has(cls) and issubclass(cls, Request)
+    )
+    def _without_none(cls: type[Request]) -> Callable[[Request], dict[str, Any]]:
+        unstructure = make_dict_unstructure_fn(cls, converter)
+        return lambda request: {k: v for k, v in unstructure(request).items() if v is not None}
 
-@_converter.register_unstructure_hook
-def _raw(request: RawRequest) -> dict[str, Any]:
-    return {k: _thawed(v) for k, v in request.fields.items() if v is not None}
+    @converter.register_unstructure_hook
+    def _raw(request: RawRequest) -> dict[str, Any]:
+        return {k: _thawed(v) for k, v in request.fields.items() if v is not None}
+
+    return converter
 
 
 def _thawed(value: Any) -> Any:
@@ -82,7 +91,7 @@ def _thawed(value: Any) -> Any:
 
 def encode_request(request: Request) -> dict[str, Any]:
     """Turn a request into the documented parameters; every field is sent unless it is None."""
-    body: dict[str, Any] = _converter.unstructure(request)
+    body: dict[str, Any] = _converter().unstructure(request)
     return body
 
 

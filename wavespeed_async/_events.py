@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import field, frozen
 
+from wavespeed_async.models._request import show
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -35,14 +37,17 @@ __all__ = [
 ]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Event:
     """Be the base of every event."""
 
     at: float = field(factory=time.time)
 
+    def __repr__(self) -> str:
+        return show(self)
 
-@frozen(kw_only=True)
+
+@frozen(kw_only=True, eq=False, repr=False)
 class RequestSent(Event):
     """Tell that an HTTP request of the API is on its way; `path` is what the API counts."""
 
@@ -50,7 +55,7 @@ class RequestSent(Event):
     path: str
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class RequestAnswered(Event):
     """Tell that it was answered, after `seconds`."""
 
@@ -60,7 +65,7 @@ class RequestAnswered(Event):
     seconds: float
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class RequestFailed(Event):
     """Tell that no usable answer came; it is tried again after `retry_in` seconds, unless None."""
 
@@ -70,21 +75,21 @@ class RequestFailed(Event):
     retry_in: float | None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class LimiterPaused(Event):
     """Tell that a 429 closed the limiter for all of the account, for `seconds`."""
 
     seconds: float
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class PredictionSubmitted(Event):
     """Tell that a submission was accepted: from here on it may be billed."""
 
     prediction: Prediction
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class PredictionPolled(Event):
     """Tell that a prediction was asked for, `age` seconds after its submission."""
 
@@ -92,28 +97,28 @@ class PredictionPolled(Event):
     age: float
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class PredictionEnded(Event):
     """Tell that a prediction ended, well or not."""
 
     prediction: Prediction
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class PredictionLeft(Event):
     """Tell that a prediction goes on while nobody waits for it any longer: its id resumes it."""
 
     prediction: Prediction
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class SubmissionUnconfirmed(Event):
     """Tell that a submission may exist and be billed, although no usable answer came."""
 
     request: Request
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class PictureSaved(Event):
     """Tell that a prediction's outputs are whole files now."""
 

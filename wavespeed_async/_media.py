@@ -46,27 +46,30 @@ HEAD = 32
 BUFFER = 256 * 1024
 
 _SIGNATURES = (
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), ".png"),
-    (re.compile(rb"\xff\xd8\xff"), ".jpg"),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), ".webp"),
-    (re.compile(rb"GIF8[79]a"), ".gif"),
-    (re.compile(rb"BM....\x00\x00\x00\x00", re.DOTALL), ".bmp"),
-    (re.compile(rb"II\*\x00|MM\x00\*"), ".tiff"),
-    (re.compile(rb"....ftypavif", re.DOTALL), ".avif"),
-    (re.compile(rb"....ftyp", re.DOTALL), ".mp4"),
-    (re.compile(rb"\x1aE\xdf\xa3"), ".webm"),
-    (re.compile(rb"RIFF....WAVE", re.DOTALL), ".wav"),
-    (re.compile(rb"ID3|\xff[\xf2\xf3\xfb]"), ".mp3"),
-    (re.compile(rb"glTF"), ".glb"),
+    (0, b"\x89PNG\r\n\x1a\n", ".png"),
+    (0, b"\xff\xd8\xff", ".jpg"),
+    (8, b"WEBP", ".webp"),
+    (0, b"GIF87a", ".gif"),
+    (0, b"GIF89a", ".gif"),
+    (0, b"BM", ".bmp"),
+    (0, b"II*\x00", ".tiff"),
+    (0, b"MM\x00*", ".tiff"),
+    (4, b"ftypavif", ".avif"),
+    (4, b"ftyp", ".mp4"),
+    (0, b"\x1aE\xdf\xa3", ".webm"),
+    (8, b"WAVE", ".wav"),
+    (0, b"ID3", ".mp3"),
+    (0, b"glTF", ".glb"),
 )
+"""Where a file of each kind says what it is; the first that fits counts."""
 _PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 def suffix_of(head: bytes) -> str:
     """Tell the file suffix by the first bytes; `.bin` for what is unknown."""
-    for signature, suffix in _SIGNATURES:
-        if signature.match(head):
+    for offset, signature, suffix in _SIGNATURES:
+        if head.startswith(signature, offset):
             return suffix
     return ".bin"
 

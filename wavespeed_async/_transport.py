@@ -11,8 +11,8 @@ could not be told from one that was lost.
 
 from __future__ import annotations
 
-import platform
 import re
+import sys
 import time
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -293,7 +293,7 @@ _API_PATH = re.compile(r"(/api(/v\d+)?)?/*$")
 _API_HEADERS = {
     "X-Client-Name": "wavespeed-async",
     "X-Client-Version": __version__,
-    "X-Client-OS": platform.system().lower(),
+    "X-Client-OS": sys.platform,
 }
 _JSON_HEADERS = {**_API_HEADERS, "Content-Type": "application/json"}
 

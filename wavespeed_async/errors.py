@@ -28,7 +28,6 @@ Every exception pickles, and carries the prediction's id wherever one is known.
 
 from __future__ import annotations
 
-import pickle
 import reprlib
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +108,8 @@ class InvalidRequestError(WaveSpeedError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle a value that cannot be pickled, whatever the caller passed, as it is shown."""
+        import pickle  # noqa: PLC0415 (whoever pickles has it; the others need not load it)
+
         value = self.value
         try:
             pickle.dumps(value)

@@ -60,7 +60,7 @@ class _Validator:
             raise InvalidRequestError.of(owner, attribute.name, value, self.allowed)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Between(_Validator):
     """Allow a number from `low` to `high`, both included; whole ones only where asked."""
 
@@ -83,7 +83,7 @@ class Between(_Validator):
         )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Text(_Validator):
     """Allow a string that UTF-8 can carry; a blank one only where it is not `required`."""
 
@@ -103,7 +103,7 @@ class Text(_Validator):
         )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Media(_Validator):
     """Allow the address of a picture, or the picture itself as a `data:` URI."""
 
@@ -125,7 +125,7 @@ class Media(_Validator):
         return _is_address(value) or (self.base64 and _is_base64(value))
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Flag(_Validator):
     """Allow True and False."""
 
@@ -139,7 +139,7 @@ class Flag(_Validator):
         return isinstance(value, bool)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Choice(_Validator):
     """Allow one of some words."""
 
@@ -155,7 +155,7 @@ class Choice(_Validator):
         return isinstance(value, str) and value in self.words
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Size(_Validator):
     """Allow `width*height` with both sides from `low` to `high` pixels."""
 
@@ -173,7 +173,7 @@ class Size(_Validator):
         return found is not None and all(self.low <= int(s) <= self.high for s in found.groups())
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Items(_Validator):
     """Allow `least` to `most` items in a sequence, each of `kind`, or each as `rule` says."""
 
@@ -208,7 +208,7 @@ class Items(_Validator):
         )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Opt(_Validator):
     """Allow None, which leaves the field out, and what `rule` allows."""
 

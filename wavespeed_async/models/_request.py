@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -47,11 +46,7 @@ class Request:
         return drawn
 
     def __repr__(self) -> str:
-        values = ", ".join(
-            f"{a.name}={short(getattr(self, a.name))}"
-            for a in attrs.fields(type(self))  # type: ignore[arg-type]  # as in with_seed
-        )
-        return f"{type(self).__name__}({values})"
+        return show(self)
 
 
 OPEN_SEED = -1
@@ -59,6 +54,14 @@ OPEN_SEED = -1
 
 DRAWN_SEEDS = (0, 2147483647)
 """Where a client draws a seed that was left open: the range that every model's page allows."""
+
+
+def show(record: Any) -> str:
+    """Write the repr of an attrs instance, with long values shortened."""
+    values = ", ".join(
+        f"{a.name}={short(getattr(record, a.name))}" for a in attrs.fields(type(record))
+    )
+    return f"{type(record).__name__}({values})"
 
 
 def short(value: object) -> str:
@@ -199,6 +202,8 @@ class RawRequest(Request):
 
 def refuse_unknown(known: type[Request], names: Mapping[str, object]) -> None:
     """Raise InvalidRequestError for the first name that `known` does not declare."""
+    import difflib  # noqa: PLC0415 (wanted for an error alone)
+
     declared = [a.name for a in attrs.fields(known)]  # type: ignore[arg-type]  # as in __repr__
     for name in names:
         if name not in declared:
