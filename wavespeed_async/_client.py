@@ -18,7 +18,6 @@ from wavespeed_async._codec import decode_id
 from wavespeed_async._media import Storage
 from wavespeed_async._polling import Poller
 from wavespeed_async._prediction import Outcome, Prediction
-from wavespeed_async._transport import Transport, base_url_root
 from wavespeed_async.batch import Outcomes
 from wavespeed_async.errors import ConfigurationError, InvalidRequestError
 from wavespeed_async.limits import Limiter, Limits
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
     from wavespeed_async._calls import Submitted
     from wavespeed_async._events import Observer
+    from wavespeed_async._transport import Transport
     from wavespeed_async.batch import Items
 
 __all__ = ["AsyncWaveSpeed"]
@@ -152,6 +152,11 @@ class AsyncWaveSpeed:
         choose_seeds: bool = True,
         observe: Observer | None = None,
     ) -> None:
+        from wavespeed_async._transport import (  # noqa: PLC0415 (httpx comes with the first client)
+            Transport,
+            base_url_root,
+        )
+
         key = _checked_key(api_key)
         url = base_url or os.environ.get(URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
         _check_settings(timeout, max_retries, transport)
@@ -209,11 +214,14 @@ class AsyncWaveSpeed:
             priority: Lower numbers go first; 0 is the default.
             choose_seeds: Whether to draw seeds that are left open.
         """
-        changes = {"timeout": timeout, "priority": priority, "choose_seeds": choose_seeds}
-        given = {name: value for name, value in changes.items() if value is not None}
         other = object.__new__(AsyncWaveSpeed)
         other._account = self._account
-        other._defaults = evolve(self._defaults, **given)
+        now = self._defaults
+        other._defaults = _Defaults(
+            timeout=now.timeout if timeout is None else timeout,
+            priority=now.priority if priority is None else priority,
+            choose_seeds=now.choose_seeds if choose_seeds is None else choose_seeds,
+        )
         other._owns_pool = False
         _check_timeout(other._defaults.timeout)
         return other
