@@ -7,7 +7,7 @@ import inspect
 import math
 import os
 import random
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
 from weakref import WeakSet
 
 import anyio
@@ -52,14 +52,14 @@ P = ParamSpec("P")
 
 
 def _runs(
-    request_class: Callable[P, Request],
-) -> Callable[Concatenate[AsyncWaveSpeed, P], Coroutine[None, None, Prediction]]:
-    """Make the method that takes a request class's fields and runs the request.
+    name: str, request_class: Callable[P, Request]
+) -> Callable[Concatenate[AsyncWaveSpeed, P], Coroutine[Any, Any, Prediction]]:
+    """Make the method `name` that takes a request class's fields and runs the request.
 
     The method has the class's own signature: no field is written twice.
     """
 
-    async def run(self: AsyncWaveSpeed, *args: P.args, **kwargs: P.kwargs) -> Prediction:
+    async def run(self: AsyncWaveSpeed, /, *args: P.args, **kwargs: P.kwargs) -> Prediction:
         return await self.run(request_class(*args, **kwargs))
 
     fields = inspect.signature(request_class)
@@ -67,6 +67,7 @@ def _runs(
     run.__signature__ = fields.replace(  # type: ignore[attr-defined]  # read by inspect and help()
         parameters=[itself, *fields.parameters.values()], return_annotation=Prediction
     )
+    run.__name__, run.__qualname__ = name, f"AsyncWaveSpeed.{name}"
     run.__doc__ = (
         f"{request_class.__doc__}\n\n        Takes the fields of "
         f"`{request_class.__name__}`; waits for the finished prediction, as `run` does.\n"
@@ -233,11 +234,11 @@ class AsyncWaveSpeed:
 
     # --- one request -----------------------------------------------------------------------------
 
-    flux_dev = _runs(FluxDev)
-    flux_dev_lora = _runs(FluxDevLora)
-    flux_redux = _runs(FluxReduxDev)
-    flux_fill = _runs(FluxFillDev)
-    flux_kontext_multi = _runs(FluxKontextDevMulti)
+    flux_dev = _runs("flux_dev", FluxDev)
+    flux_dev_lora = _runs("flux_dev_lora", FluxDevLora)
+    flux_redux = _runs("flux_redux", FluxReduxDev)
+    flux_fill = _runs("flux_fill", FluxFillDev)
+    flux_kontext_multi = _runs("flux_kontext_multi", FluxKontextDevMulti)
 
     async def run(self, request: Request, *, timeout: float | None = None) -> Prediction:
         """Submit a request, wait, and answer the finished prediction.
@@ -393,7 +394,7 @@ def _checked_key(api_key: str | None) -> str:
     if not key:
         message = f"there is no API key: pass api_key, or set {KEY_VARIABLE}"
         raise ConfigurationError(message)
-    if not (key.isascii() and key.isprintable()) or " " in key:
+    if not (key.isascii() and key.isprintable()):
         message = f"the API key (api_key or {KEY_VARIABLE}) has characters that no key has"
         raise ConfigurationError(message)
     return key
