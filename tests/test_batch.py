@@ -10,6 +10,7 @@ import pytest
 from tests.virtual import real_clock, running
 from wavespeed_async import (
     AsyncWaveSpeed,
+    ConfigurationError,
     FluxDev,
     InvalidRequestError,
     Limiter,
@@ -241,6 +242,27 @@ async def test_leaving_early_submits_no_more_and_names_what_runs() -> None:
         resumed = await client.run_all(left)
     assert [outcome.error for outcome in resumed] == [None] * len(left)
     assert len(emulator.predictions) == made
+
+
+async def test_a_batch_is_entered_once_and_before_it_is_read() -> None:
+    """Reading a batch outside of its block, or running it twice, is an error that says how."""
+    async with running() as (client, _):
+        batch = client.batch(prompts(1))
+        with pytest.raises(ConfigurationError, match="async with"):
+            await anext(batch)
+        async with batch:
+            pass
+        with pytest.raises(ConfigurationError, match="again"):
+            async with batch:
+                pass
+
+
+async def test_reading_after_the_block_ends() -> None:
+    """After the block the outcomes that had come are still there, and then the iteration ends."""
+    async with running(latency=1.0, latency_cv=0.0) as (client, _):
+        async with client.batch(prompts(3)) as outcomes:
+            await anyio.sleep(60)
+        assert len([outcome async for outcome in outcomes]) == 3
 
 
 async def test_exceptions_of_the_body_pass_as_they_are() -> None:

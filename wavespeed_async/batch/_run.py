@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 import anyio
 
 from wavespeed_async._prediction import Outcome, Prediction
-from wavespeed_async.errors import InvalidRequestError, PredictionError
+from wavespeed_async.errors import ConfigurationError, InvalidRequestError, PredictionError
 from wavespeed_async.models._request import Request
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ class Outcomes(AsyncIterator[Outcome]):
         self._ended: deque[Outcome] = deque()
         self._input_over = False
         self._input_error: Exception | None = None
-        self._group: TaskGroup
-        self._saving: anyio.CapacityLimiter
+        self._group: TaskGroup | None = None
+        self._left = False
         self._changed = anyio.Event()
 
     @property
@@ -88,7 +88,9 @@ class Outcomes(AsyncIterator[Outcome]):
         return tuple(prediction.id for prediction in self._running.values())
 
     async def __aenter__(self) -> Self:
-        self._saving = anyio.CapacityLimiter(AT_ONCE)
+        if self._group is not None:
+            message = "a batch runs once: call client.batch(…) again"
+            raise ConfigurationError(message)
         self._group = await anyio.create_task_group().__aenter__()
         self._group.start_soon(self._feed, self._group)
         return self
@@ -101,19 +103,22 @@ class Outcomes(AsyncIterator[Outcome]):
     ) -> None:
         # The tasks raise nothing, so that closing the group brings no group of exceptions; what
         # the body raised stays out of it and goes on by itself.
-        self._group.cancel_scope.cancel()
-        await self._group.__aexit__(None, None, None)
+        self._left = True
+        if self._group is not None:
+            self._group.cancel_scope.cancel()
+            await self._group.__aexit__(None, None, None)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Outcome:
+        if self._group is None:
+            message = "enter the batch first: async with client.batch(…) as outcomes"
+            raise ConfigurationError(message)
         while not self._ended:
-            if self._input_over and self._under_way == 0:
-                if self._input_error is not None:
-                    error, self._input_error = self._input_error, None
-                    raise error
-                raise StopAsyncIteration
+            if self._left or (self._input_over and self._under_way == 0):
+                error, self._input_error = self._input_error, None
+                raise error or StopAsyncIteration
             await self._change()
         self._under_way -= 1
         self._tell()
@@ -123,11 +128,12 @@ class Outcomes(AsyncIterator[Outcome]):
 
     async def _feed(self, group: TaskGroup) -> None:
         index = 0
+        saving = anyio.CapacityLimiter(AT_ONCE)
         try:
             async with aclosing(_each(self._items)) as items:
                 async for item in items:
                     self._under_way += 1
-                    group.start_soon(self._run, index, item)
+                    group.start_soon(self._run, index, item, saving)
                     index += 1
                     while self._under_way >= self._bound:
                         await self._change()
@@ -136,7 +142,7 @@ class Outcomes(AsyncIterator[Outcome]):
         self._input_over = True
         self._tell()
 
-    async def _run(self, index: int, item: Any) -> None:
+    async def _run(self, index: int, item: Any, saving: anyio.CapacityLimiter) -> None:
         request = item if isinstance(item, Request) else None
         prediction: Prediction | None = None
         paths: tuple[Path, ...] = ()
@@ -144,7 +150,7 @@ class Outcomes(AsyncIterator[Outcome]):
         try:
             prediction = await self._finish(index, item)
             if self._save_to is not None:
-                async with self._saving:
+                async with saving:
                     paths = tuple(await self._runner.save(prediction, self._save_to))
         except Exception as error:  # noqa: BLE001 (a failure is a value here)
             failure = error
