@@ -292,6 +292,15 @@ async def test_submit_result_wait() -> None:
         assert client.limiter.running == 0
 
 
+async def test_a_submission_may_answer_finished() -> None:
+    """In sync mode the submission's answer is the finished prediction, and its slot is free."""
+    async with running() as (client, _):
+        request = FluxKontextDevMulti(prompt="x", images=[PICTURE], enable_sync_mode=True)
+        prediction = await client.submit(request)
+        assert prediction.status is Status.COMPLETED
+        assert client.limiter.running == 0
+
+
 async def test_result_of_a_stranger_takes_a_slot_while_it_runs() -> None:
     """A prediction that another process made counts as running here, until it is seen to end."""
     async with running(latency=8.0, latency_cv=0.0) as (client, emulator):

@@ -78,8 +78,8 @@ class Outcomes(AsyncIterator[Outcome]):
         self._ended: deque[Outcome] = deque()
         self._input_over = False
         self._input_error: Exception | None = None
-        self._group: TaskGroup | None = None
-        self._left = False
+        self._group: TaskGroup
+        self._entered = self._left = False
         self._changed = anyio.Event()
 
     @property
@@ -88,9 +88,10 @@ class Outcomes(AsyncIterator[Outcome]):
         return tuple(prediction.id for prediction in self._running.values())
 
     async def __aenter__(self) -> Self:
-        if self._group is not None:
+        if self._entered:
             message = "a batch runs once: call client.batch(…) again"
             raise ConfigurationError(message)
+        self._entered = True
         self._group = await anyio.create_task_group().__aenter__()
         self._group.start_soon(self._feed, self._group)
         return self
@@ -104,15 +105,14 @@ class Outcomes(AsyncIterator[Outcome]):
         # The tasks raise nothing, so that closing the group brings no group of exceptions; what
         # the body raised stays out of it and goes on by itself.
         self._left = True
-        if self._group is not None:
-            self._group.cancel_scope.cancel()
-            await self._group.__aexit__(None, None, None)
+        self._group.cancel_scope.cancel()
+        await self._group.__aexit__(None, None, None)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Outcome:
-        if self._group is None:
+        if not self._entered:
             message = "enter the batch first: async with client.batch(…) as outcomes"
             raise ConfigurationError(message)
         while not self._ended:
@@ -206,13 +206,13 @@ class Outcomes(AsyncIterator[Outcome]):
 
 async def _each(items: Items) -> AsyncGenerator[Any, None]:
     """Iterate over either kind of iterable; an async generator is closed in any case."""
-    if isinstance(items, AsyncGenerator):
-        async with aclosing(items):
-            async for item in items:
-                yield item
-    elif isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
+    if not isinstance(items, AsyncIterable):
         for item in items:
             yield item
+        return
+    try:
+        async for item in items:
+            yield item
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
