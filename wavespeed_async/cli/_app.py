@@ -1,0 +1,288 @@
+"""The commands, and the options that the request classes turn into."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from anyio import from_thread, to_thread
+from attrs import frozen
+from cyclopts import App, CycloptsError, Group, Parameter, validators
+
+from wavespeed_async._codec import request_from
+from wavespeed_async._version import __version__
+from wavespeed_async.cli._fields import Field, fields_of, json_value, short_name
+from wavespeed_async.cli._files import Item, read_requests
+from wavespeed_async.cli._models import as_json, as_table
+from wavespeed_async.cli._output import WrongUseError, emit
+from wavespeed_async.cli._session import Plan, Session
+from wavespeed_async.cli._signals import run_until_signal
+from wavespeed_async.limits import Limits
+from wavespeed_async.models import Request, request_classes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cyclopts import Token
+
+__all__ = ["call"]
+
+USUAL = Limits()
+
+
+@Parameter(name="*", group=Group("This run", sort_key=1))
+@frozen(kw_only=True)
+class Options:
+    """Hold what `run` and `batch` share.
+
+    Attributes:
+        out: Folder for the pictures and results.jsonl; it is made if need be.
+        requests: Requests that the account may make within --per seconds.
+        per: Length of that window, in seconds.
+        concurrency: Predictions that may run at once.
+        min_poll_interval: Least seconds between two looks at one prediction.
+        timeout: Seconds for each request, from its submission on.
+        base_url: Where the API is; by default WAVESPEED_BASE_URL, or https://api.wavespeed.ai.
+    """
+
+    out: Path = Path("pictures")
+    requests: int = USUAL.requests
+    per: float = USUAL.per
+    concurrency: int = USUAL.concurrency
+    min_poll_interval: float = USUAL.min_poll_interval
+    timeout: float = 600.0
+    base_url: str | None = None
+
+    def plan(self) -> Plan:
+        """Answer what a session takes.
+
+        Raises:
+            ConfigurationError: A limit cannot be.
+        """
+        limits = Limits(
+            requests=self.requests,
+            per=self.per,
+            concurrency=self.concurrency,
+            min_poll_interval=self.min_poll_interval,
+        )
+        return Plan(out=self.out, limits=limits, timeout=self.timeout, base_url=self.base_url)
+
+
+USUAL_OPTIONS = Options()
+
+app = App(
+    name="wavespeed-async",
+    help="Make pictures with the WaveSpeedAI API: as many as the account allows, none lost, none "
+    "paid for twice. The key is read from WAVESPEED_API_KEY. Exit codes: 0 all pictures made, "
+    "1 some failed, 2 wrong use (nothing was sent), 130 interrupted.",
+    version=__version__,
+    help_format="markdown",
+)
+run_app = App(
+    name="run",
+    help="Make the pictures of one request; their paths go to stdout. Ask for the fields of a "
+    "model with: wavespeed-async run MODEL --help",
+    help_format="plaintext",  # an asterisk in the help of a field is one
+)
+app.command(run_app)
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Run the command that is asked for, and answer its exit code.
+
+    Raises:
+        WrongUseError: The arguments are wrong.
+    """
+    try:
+        command, bound, _ = app.parse_args(
+            [*arguments], print_error=False, exit_on_error=False, verbose=False
+        )
+    except CycloptsError as error:
+        raise WrongUseError(" ".join(str(error).split())) from error
+    code = command(*bound.args, **bound.kwargs)
+    return code if isinstance(code, int) else 0
+
+
+# --- run -----------------------------------------------------------------------------------------
+
+
+def _make(request: Request, options: Options) -> int:
+    return run_until_signal(Session([Item(request)], options.plan()).run)
+
+
+@run_app.default
+def run_any(model: str, /, *, options: Options = USUAL_OPTIONS, **fields: str) -> int:
+    """Make the pictures of one request.
+
+    Args:
+        model: One of the models above, or the id of any other, such as wavespeed-ai/flux-schnell.
+        options: As everywhere.
+        fields: A field of such another model, sent as it is: as JSON where it is, else as text.
+    """
+    if "/" not in model:
+        names = ", ".join(short_name(cls.model) for cls in request_classes())
+        message = (
+            f"there is no model {model!r}: take {names}, or an id such as wavespeed-ai/flux-schnell"
+        )
+        raise WrongUseError(message)
+    values = {name.replace("-", "_"): json_value(text) for name, text in fields.items()}
+    return _make(request_from({**values, "model": model}), options)
+
+
+def _add_model(request_class: type[Request]) -> None:
+    """Add the command of a model, with an option for each of its fields."""
+    fields = fields_of(request_class)
+
+    def run_one(*, options: Options = USUAL_OPTIONS, **given: Any) -> int:
+        values = {name: _values(fields[name], given[name]) for name in given}
+        return _make(request_from({**values, "model": request_class.model}), options)
+
+    parameters = [
+        *(_option(field) for field in fields.values()),
+        inspect.Parameter("options", _KEYWORD, default=USUAL_OPTIONS, annotation=Options),
+    ]
+    run_one.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by cyclopts
+    run_one.__annotations__ = {p.name: p.annotation for p in parameters}
+    run_one.__doc__ = request_class.__doc__
+    run_app.command(run_one, name=short_name(request_class.model))
+    run_app.command(run_one, name=request_class.model, show=False)
+
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def _option(field: Field) -> inspect.Parameter:
+    kind = list[str] if field.is_list else field.kind
+    about = [f"{field.about}: {field.allowed}"]
+    if field.is_list:
+        form = ", as path:scale" if field.kind != tuple[str, ...] else ""
+        about.append(f"{form}; give it once for each")
+    if field.default not in (None, "", ()):
+        shown = str(field.default).lower() if field.is_flag else field.default
+        about.append(f" [default: {shown}]")
+    parameter = Parameter(
+        help="".join(about),
+        show_default=False,
+        negative="" if field.is_list else None,
+        # Numbers stay text here: the request class has its own words for what is none.
+        converter=_text if field.kind in {int, float} else None,
+    )
+    default = inspect.Parameter.empty if field.required else None
+    annotation = Annotated[kind if field.required else kind | None, parameter]  # type: ignore[valid-type]  # made here
+    return inspect.Parameter(field.name, _KEYWORD, default=default, annotation=annotation)
+
+
+def _text(_: Any, tokens: Sequence[Token]) -> str:
+    return tokens[0].value
+
+
+def _values(field: Field, given: Any) -> object:
+    if isinstance(given, list):
+        return [field.value(text) for text in given]
+    return field.value(given) if isinstance(given, str) else given
+
+
+for _class in request_classes():
+    _add_model(_class)
+
+
+# --- batch ---------------------------------------------------------------------------------------
+
+
+@app.command
+def batch(file: Path, /, *, model: str | None = None, options: Options = USUAL_OPTIONS) -> int:
+    """Make the pictures of all requests in a file; their paths go to stdout as they are made.
+
+    JSONL has one request a line: {"model": "flux-dev", "prompt": "a lighthouse"}. CSV has a header
+    that names the fields, `model` among them; an empty cell leaves a field out, true and false
+    are flags, LoRAs are written path:scale;path:scale, and several addresses stand between spaces
+    or |. All of it is checked first: one bad line, and nothing is sent. What becomes of each
+    request is added to results.jsonl in the folder.
+
+    Args:
+        file: The requests, in a file that ends in .jsonl or .csv (UTF-8).
+        model: The model of lines that name none.
+        options: As everywhere.
+    """
+    plan = options.plan()
+
+    async def work() -> int:
+        items = await to_thread.run_sync(
+            partial(read_requests, file, model, check=from_thread.check_cancelled)
+        )
+        return await Session(items, plan).run()
+
+    return run_until_signal(work)
+
+
+# --- the rest ------------------------------------------------------------------------------------
+
+
+@app.command
+def demo(*, out: Path = Path("demo")) -> int:
+    """Show all of it without a key, in less than a minute: pictures from an emulator of the API.
+
+    It makes pictures with all five models and a batch, and leaves them beside results.jsonl and a
+    page to look at, index.html, whose path goes to stdout.
+
+    Args:
+        out: Folder for all that.
+    """
+    from wavespeed_async.cli._demo import show_all  # noqa: PLC0415 (needs more extras)
+
+    return run_until_signal(partial(show_all, out))
+
+
+@app.command
+def emulator(
+    *,
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 0,
+    requests: int = USUAL.requests,
+    per: float = USUAL.per,
+    concurrency: int = USUAL.concurrency,
+    latency: float = 5.0,
+    latency_cv: float = 0.3,
+    api_key: str | None = None,
+) -> int:
+    """Stand in for the API on this machine until Ctrl-C: no key, no cost, and real pictures.
+
+    The first line on stdout says where: listening on http://127.0.0.1:PORT
+
+    Args:
+        host: Address to listen at.
+        port: Port to listen at; 0 takes a free one.
+        requests: Requests that are answered within --per seconds; one more is a 429.
+        per: Length of that window, in seconds.
+        concurrency: Predictions that may run at once; one more is a 429.
+        latency: Mean time of a prediction, in seconds.
+        latency_cv: Its coefficient of variation; 0 makes it constant.
+        api_key: The only key that is taken; by default any.
+    """
+    from wavespeed_async.cli._emulator import serve  # noqa: PLC0415 (needs another extra)
+
+    return run_until_signal(
+        partial(
+            serve,
+            host=host,
+            port=port,
+            requests=requests,
+            per=per,
+            concurrency=concurrency,
+            latency=latency,
+            latency_cv=latency_cv,
+            api_key=api_key,
+        )
+    )
+
+
+@app.command
+def models(*, json: bool = False) -> None:
+    """List the models with their fields, what these take, and their defaults.
+
+    Args:
+        json: As JSON.
+    """
+    emit(as_json() if json else as_table())

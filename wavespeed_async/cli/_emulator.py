@@ -1,0 +1,36 @@
+"""The emulator as a server of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+
+from wavespeed_async.cli._output import WrongUseError, emit, words
+from wavespeed_async.emulator import Emulator
+
+__all__ = ["serve"]
+
+HOUR = 3600.0
+
+
+async def serve(**settings: Any) -> int:
+    """Serve until cancelled.
+
+    Raises:
+        WrongUseError: A setting cannot be, or there is no listening there.
+    """
+    try:
+        emulator = Emulator(**settings)
+        await emulator.__aenter__()
+    except OSError as error:
+        message = f"cannot listen at {settings['host']} port {settings['port']}: {words(error)}"
+        raise WrongUseError(message) from error
+    except ValueError as error:
+        raise WrongUseError(str(error)) from error
+    try:
+        emit(f"listening on {emulator.url}")
+        while True:  # noqa: ASYNC110 (there is no event: a signal ends it)
+            await anyio.sleep(HOUR)
+    finally:
+        await emulator.__aexit__(None, None, None)

@@ -1,0 +1,189 @@
+"""One run: requests in, pictures and `results.jsonl` out, and a word on whatever was paid for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+from attrs import frozen
+
+from wavespeed_async._client import AsyncWaveSpeed
+from wavespeed_async.cli._output import emit, tell, words
+from wavespeed_async.cli._progress import progress
+from wavespeed_async.cli._results import Results, record
+from wavespeed_async.cli._tally import Tally
+from wavespeed_async.errors import (
+    AuthenticationError,
+    InsufficientCreditsError,
+    PermissionDeniedError,
+    WaveSpeedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    import httpx
+
+    from wavespeed_async._prediction import Outcome
+    from wavespeed_async.batch import Outcomes
+    from wavespeed_async.cli._files import Item
+    from wavespeed_async.limits import Limits
+    from wavespeed_async.models import Request
+
+__all__ = ["Plan", "Session"]
+
+OF_ALL = (AuthenticationError, InsufficientCreditsError, PermissionDeniedError)
+"""What one request meets, all later ones would meet as well."""
+
+
+@frozen(kw_only=True)
+class Plan:
+    """Say where pictures go, and how they are asked for.
+
+    Attributes:
+        out: The folder for pictures and results.
+        limits: What the account is allowed.
+        timeout: Seconds for each request, from its submission on.
+        base_url: Where the API is; None for the usual place.
+        api_key: The key; None for the environment's.
+        transport: How to connect; None for the usual way.
+    """
+
+    out: Path
+    limits: Limits
+    timeout: float = 600.0
+    base_url: str | None = None
+    api_key: str | None = None
+    transport: httpx.AsyncBaseTransport | None = None
+
+
+def emit_paths(outcome: Outcome) -> None:
+    """Write the paths of a request's pictures to stdout."""
+    for path in outcome.paths:
+        emit(str(path))
+
+
+class Session:
+    """Make the pictures of all items.
+
+    Args:
+        items: What to ask.
+        plan: How.
+        each: Is handed each outcome, once that is in the results.
+
+    Attributes:
+        tally: What has happened so far.
+        seconds: How long it took.
+    """
+
+    tally: Tally
+    seconds: float
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        plan: Plan,
+        *,
+        each: Callable[[Outcome], object] = emit_paths,
+    ) -> None:
+        self._each = each
+        self._items = items
+        self._plan = plan
+        self._stopped: str | None = None
+        self._results: Results
+
+    async def run(self) -> int:
+        """Make the pictures, and answer the exit code.
+
+        Raises:
+            ConfigurationError: There is no key, or a setting cannot work.
+            WrongUseError: The folder cannot be written to.
+        """
+        plan = self._plan
+        self.tally = Tally(len(self._items), anyio.current_time())
+        async with AsyncWaveSpeed(
+            plan.api_key,
+            base_url=plan.base_url,
+            limits=plan.limits,
+            timeout=plan.timeout,
+            transport=plan.transport,
+            observe=self.tally.observe,
+        ) as client:
+            self._results = await to_thread.run_sync(Results, plan.out)
+            try:
+                async with (
+                    progress(self.tally, client.limiter),
+                    client.batch(self._requests(), save_to=plan.out) as outcomes,
+                ):
+                    await self._read(outcomes)
+            finally:
+                self.seconds = anyio.current_time() - self.tally.started
+                self._results.close()
+                self._conclude()
+        return 0 if self.tally.done == self.tally.total else 1
+
+    def _requests(self) -> Iterator[Request]:
+        for item in self._items:
+            if self._stopped is not None:
+                return
+            yield item.request
+
+    async def _read(self, outcomes: Outcomes) -> None:
+        """Read outcomes; once stopped, only until all that was paid for is there."""
+        async for outcome in outcomes:
+            self.tally.count(outcome)
+            try:
+                await to_thread.run_sync(self._write, outcome)
+                self.tally.recorded(outcome)
+                self._each(outcome)
+            except OSError as error:
+                self._stopped = f"the results cannot be written: {words(error)}"
+                return
+            if _is_of_disk(outcome.error):
+                self._stopped = "a picture could not be written"
+                return
+            self._stopped = self._stopped or self._reason_to_stop(outcome)
+            if self._stopped is not None and not self.tally.pending:
+                return
+
+    def _write(self, outcome: Outcome) -> None:
+        line = self._items[outcome.index].line
+        self._results.write(record(outcome, line, self._plan.out))
+
+    def _reason_to_stop(self, outcome: Outcome) -> str | None:
+        if isinstance(outcome.error, OF_ALL):
+            return "each further request would meet the same"
+        if self.tally.unconfirmed >= self._plan.limits.concurrency:
+            return "submissions without an answer take all the slots"
+        return None
+
+    # --- what is said at the end -----------------------------------------------------------------
+
+    def _conclude(self) -> None:
+        """Say what failed, why it stopped, and what was paid for but is not there."""
+        tally = self.tally
+        for reason, count in tally.failures.most_common():
+            tell(f"{_counted(count, 'request')} failed: {reason}")
+        if self._stopped is not None:
+            left = tally.total - tally.done - tally.failed
+            tell(f"stopped, {left} of {tally.total} not finished: {self._stopped}")
+        if tally.untold:
+            tell(f"{tally.untold} unconfirmed: they may exist and be billed")
+        for matter, names in tally.loose_ends.items():
+            tell(f"{len(names)} {matter}:", *(f"  {name}" for name in names))
+        if tally.pictures:
+            pace = tally.pictures_per_minute(tally.started + self.seconds)
+            tell(
+                f"{tally.done} of {tally.total} done: {_counted(tally.pictures, 'picture')} in "
+                f"{self._plan.out}, {self.seconds:.1f} s, {pace:.0f} pictures/min"
+            )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _is_of_disk(error: Exception | None) -> bool:
+    return isinstance(error, OSError) and not isinstance(error, WaveSpeedError)

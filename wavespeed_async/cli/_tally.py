@@ -1,0 +1,137 @@
+"""What has happened so far, told by the client's events. Pure: `now` is an argument."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from wavespeed_async._events import (
+    Event,
+    PictureSaved,
+    PredictionEnded,
+    PredictionSubmitted,
+    SubmissionUnconfirmed,
+)
+from wavespeed_async._prediction import Status
+from wavespeed_async.errors import SubmissionUnconfirmedError
+
+if TYPE_CHECKING:
+    from wavespeed_async._prediction import Outcome
+
+__all__ = ["Tally"]
+
+
+class Tally:
+    """Count requests and pictures, and keep an eye on what was paid for.
+
+    Args:
+        total: How many requests there are.
+        now: When it starts.
+
+    Attributes:
+        done: Requests whose pictures are files.
+        failed: Requests that ended otherwise.
+        pictures: Pictures that are files.
+        unconfirmed: Submissions whose fate is not known.
+        untold: Those of them that no outcome tells of: the run was left before.
+        failures: How often each reason was met, by its words.
+    """
+
+    def __init__(self, total: int, now: float) -> None:
+        self.total = total
+        self.started = now
+        self.done = self.failed = self.pictures = 0
+        self.unconfirmed = self.untold = 0
+        self.failures: Counter[str] = Counter()
+        # Not the predictions themselves: their outputs may be whole pictures.
+        self._models: dict[str, str] = {}
+        self._statuses: dict[str, Status] = {}
+        self._saved: set[str] = set()
+        self._read: set[str] = set()
+        self._recorded: set[str] = set()
+
+    def observe(self, event: Event) -> None:
+        """Note an event of the client."""
+        if isinstance(event, PredictionSubmitted | PredictionEnded):
+            self._models[event.prediction.id] = event.prediction.model
+            self._statuses[event.prediction.id] = event.prediction.status
+        elif isinstance(event, PictureSaved):
+            self._saved.add(event.prediction.id)
+            self.pictures += len(event.paths)
+        elif isinstance(event, SubmissionUnconfirmed):
+            self.unconfirmed += 1
+            self.untold += 1
+
+    def count(self, outcome: Outcome) -> None:
+        """Count a request that has ended."""
+        if outcome.prediction is not None:
+            self._read.add(outcome.prediction.id)
+        if outcome.error is None:
+            self.done += 1
+        else:
+            self.failed += 1
+            self.untold -= isinstance(outcome.error, SubmissionUnconfirmedError)
+            self.failures[_reason(outcome)] += 1
+
+    def recorded(self, outcome: Outcome) -> None:
+        """Note that what became of a request is in the file of results."""
+        if outcome.prediction is not None:
+            self._recorded.add(outcome.prediction.id)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something that is or may be paid for is still to be waited for."""
+        return self.untold > 0 or not self._statuses.keys() <= self._read
+
+    @property
+    def loose_ends(self) -> dict[str, list[str]]:
+        """List what was paid for and is not wholly here, by what is the matter with it."""
+        found: dict[str, list[str]] = {}
+        for name, status in self._statuses.items():
+            if not status.ended:
+                matter = "still running; the API keeps them for 7 days"
+            elif status is not Status.COMPLETED:
+                continue
+            elif name not in self._saved:
+                matter = "made, but not saved; the API keeps them for 7 days"
+            elif name not in self._recorded:
+                matter = "made and saved, but not in the results"
+            else:
+                continue
+            found.setdefault(matter, []).append(f"{name}  {self._models[name]}")
+        return found
+
+    def pictures_per_minute(self, now: float) -> float:
+        """Tell the pace so far."""
+        return 60 * self.pictures / max(now - self.started, 1e-3)
+
+    def line(self, now: float, *, running: int, used: int, requests: int) -> str:
+        """Say in one line how far it is; the limiter knows the last three."""
+        ended = self.done + self.failed
+        parts = [
+            f"{self.done}/{self.total} done",
+            f"{running} running",
+            f"{self.failed} failed",
+            f"{self.pictures_per_minute(now):.0f} pictures/min",
+            f"{used}/{requests} requests",
+        ]
+        if 0 < ended < self.total:
+            left = (now - self.started) / ended * (self.total - ended)
+            parts.append(f"{_duration(left)} left")
+        return ", ".join(parts)
+
+
+def _reason(outcome: Outcome) -> str:
+    """Word a failure so that the same one reads the same for each prediction."""
+    text = " ".join(str(outcome.error).split()) or type(outcome.error).__name__
+    if outcome.prediction is not None:
+        text = text.replace(f"{outcome.prediction.id} ", "")
+    return text
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
