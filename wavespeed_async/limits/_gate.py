@@ -7,6 +7,8 @@ After the pause one request passes; its answer opens the gate, or closes it for 
 
 from __future__ import annotations
 
+import math
+
 __all__ = ["Gate"]
 
 FIRST_PAUSE = 1 / 60
@@ -36,9 +38,9 @@ class Gate:
         """Tell for how many seconds nothing can pass; 0 if only a probe's answer is missing."""
         return 0.0 if self._opens_at is None else max(0.0, self._opens_at - now)
 
-    def next_change(self) -> float | None:
-        """Tell when a probe may pass; None if the gate is open, or if a probe is on its way."""
-        return None if self._probing else self._opens_at
+    def next_change(self, now: float) -> float:
+        """Tell when the pause ends; infinity if the clock alone changes nothing any more."""
+        return self._opens_at if self._opens_at is not None and self._opens_at > now else math.inf
 
     def enter(self) -> int:
         """Let a request pass that was admitted; answer the number to report on it with."""
