@@ -291,6 +291,17 @@ async def breaking(_: httpx.Request) -> httpx.Response:
     return httpx.Response(200, content=content())
 
 
+@pytest.mark.parametrize(("status", "code"), [(200, 429), (200, 500), (503, 503)])
+async def test_an_id_beside_an_error_is_a_prediction(status: int, code: int) -> None:
+    """Where an answer names an id, that prediction is polled, whatever else the answer says."""
+    envelope = {"code": code, "message": "odd", "data": {"id": ID}}
+    bench = Bench(Reply(envelope, status=status), reply())
+    prediction = await submit(bench)
+    assert (prediction.id, prediction.status) == (ID, "unknown")
+    assert bench.limiter.running_ids == (ID,)
+    assert len(bench.api.requests) == 1
+
+
 AMBIGUOUS = [
     httpx.ReadTimeout(""),
     httpx.WriteTimeout(""),

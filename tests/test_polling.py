@@ -212,7 +212,7 @@ def test_before_the_first_prediction_the_usual_is_assumed() -> None:
     """Nothing seen means the usual time and a wide spread; constant times narrow the spread."""
     record = LatencyRecord(5.0)
     assert math.exp(record.latency.mu) == pytest.approx(5.0)
-    assert record.latency.sigma == 0.6
+    assert record.latency.sigma == 1.0
     for _ in range(100):
         record.learn(0.0, 100.0, 7.0)
     assert math.exp(record.latency.mu) == pytest.approx(7.0)
@@ -526,10 +526,10 @@ async def test_the_rule_decides_when_to_poll() -> None:
 
 async def test_a_watched_prediction_teaches_its_model() -> None:
     """A run teaches its latency, by the server's timing or by what was seen; each model its own."""
-    bench = Bench(reply("created"), reply(timings={"inference": 3900}))
+    bench = Bench(reply("created"), reply(timings={"inference": 2500}))
     before = bench.poller._record("x/y").latency
     await run(bench)
-    assert math.exp(bench.poller._record("m/m").latency.mu) == pytest.approx(3.9, rel=0.1)
+    assert math.exp(bench.poller._record("m/m").latency.mu) == pytest.approx(2.5, rel=0.1)
     assert bench.poller._record("x/y").latency == before
     bench = Bench(reply("created"), reply("processing"), reply())
     await run(bench)

@@ -18,7 +18,6 @@ from attrs import evolve, frozen
 
 from wavespeed_async._codec import (
     decode_data,
-    decode_id,
     decode_prediction,
     encode_json,
     encode_request,
@@ -293,14 +292,19 @@ class Calls:
 
     def _submitted(self, request: Request, answer: Answer) -> Prediction:
         """Read a submission's answer; an id is enough, since it is all that must not be lost."""
-        data = self._data(answer)
+        try:
+            data = self._data(answer)
+        except APIStatusError as error:
+            if error.prediction_id is None or 400 <= answer.status_code < 500:  # noqa: PLR2004 (4xx: refused)
+                raise
+            data = {"id": error.prediction_id}
         try:
             return decode_prediction(data, request=request)
-        except APIResponseError:
-            identity = decode_id(data)
-            if identity is None:
+        except APIResponseError as error:
+            if error.prediction_id is None:
                 raise
-            return Prediction(id=identity, model=request.model, raw=data, request=request)
+            known = error.prediction_id
+            return Prediction(id=known, model=request.model, raw=data, request=request)
 
     # --- what is known now -----------------------------------------------------------------------
 

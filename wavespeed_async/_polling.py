@@ -48,10 +48,11 @@ __all__ = ["Latency", "LatencyRecord", "Poller", "next_poll"]
 
 POLL_COST = 1 / 60
 """What a poll costs in seconds of waiting, as a share of `per`: 1 s of a minute."""
-USUAL = 5 / 60
-"""What a model is taken to need before its first prediction was seen, as a share of `per`."""
+USUAL, WIDE = 2 / 60, 1.0
+"""What a model is taken to need before its first prediction was seen, as a share of `per`, and how
+widely that may be off (the spread of the logarithm): the first poll comes after 3 s of a minute."""
 SPREAD = 0.6
-"""The spread (of the logarithm) that is assumed until enough was seen to tell."""
+"""The spread that is assumed until enough was seen to tell."""
 REMEMBERED = 60
 TRUST = 4
 """How many predictions the assumed spread counts for."""
@@ -140,7 +141,7 @@ class LatencyRecord:
         """Tell what is known so far."""
         count = len(self._seen)
         if count == 0:
-            return Latency(self._usual, SPREAD)
+            return Latency(self._usual, WIDE)
         mu = sum(self._seen) / count
         squares = sum((value - mu) ** 2 for value in self._seen)
         variance = (TRUST * SPREAD**2 + squares) / (TRUST + count - 1)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 import httpx
+from anyio.lowlevel import checkpoint_if_cancelled
 from attrs import frozen
 
 from wavespeed_async._events import LimiterPaused, RequestAnswered, RequestSent, notify
@@ -205,6 +206,7 @@ class Transport:
     ) -> Answer:
         try:
             with anyio.fail_after(timeout):
+                await checkpoint_if_cancelled()  # the last moment to be cancelled for nothing
                 wire.may_have_left = True
                 response = await self._current_pool().send(request, auth=self._auth, stream=True)
                 try:

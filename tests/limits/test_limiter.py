@@ -483,6 +483,15 @@ async def test_a_pause_beyond_patience_ends_all_that_cannot_bear_it() -> None:
     assert turns == [_at(30.0)]
 
 
+async def test_a_pause_that_nobody_asked_for_turns_nobody_away() -> None:
+    """The limiter's own pause may be longer than a waiter's patience: only its deadline counts."""
+    limiter = _limiter_of(2)
+    (await limiter.acquire()).answered(limited=True)
+    with pytest.raises(LimiterTimeoutError):
+        await limiter.acquire(timeout=0.1, patience=0.05)
+    assert _now() == _at(0.1)
+
+
 # --- after a 429 ----------------------------------------------------------------------------------
 
 

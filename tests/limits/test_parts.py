@@ -221,11 +221,28 @@ def test_pauses_double_up_to_the_window() -> None:
 
 
 def test_retry_after_is_the_pause() -> None:
-    """The pause is what the API asked for, however long; 0 is no pause and not taken for one."""
+    """The pause is what the API asked for; 0 is no pause and not taken for one."""
     gate = Gate(60.0)
     assert gate.refused(gate.enter(), 0.0, 100.0) == 100.0
     assert (gate.admits(99.9), gate.admits(100.0)) == (False, True)
     assert gate.refused(gate.enter(), 100.0, 0.0) == 2.0
+
+
+def test_no_pause_is_longer_than_an_hour() -> None:
+    """However long the API asks for, after an hour (of a minute) a probe asks again."""
+    gate = Gate(60.0)
+    assert gate.refused(gate.enter(), 0.0, 1e300) == 3600.0
+    assert gate.admits(3600.0)
+
+
+def test_only_the_apis_own_words_are_an_asked_pause() -> None:
+    """A pause that the gate chose is none that the API asked for."""
+    gate = Gate(60.0)
+    assert gate.asked_pause(0.0) == 0.0
+    gate.refused(gate.enter(), 0.0, 30.0)
+    assert gate.asked_pause(10.0) == 20.0
+    gate.refused(gate.enter(), 30.0, None)
+    assert (gate.opens_in(30.0), gate.asked_pause(30.0)) == (2.0, 0.0)
 
 
 def test_a_lost_probe_lets_another_one_pass() -> None:

@@ -15,13 +15,13 @@ from wavespeed_async.errors import ConfigurationError
 try:
     from wavespeed_async.emulator._emulator import Emulator
     from wavespeed_async.emulator._state import PredictionRecord, RequestRecord, Settings
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in {"PIL", "starlette", "uvicorn"}:
+except ModuleNotFoundError as _error:
+    if (_error.name or "").partition(".")[0] not in {"PIL", "starlette", "uvicorn"}:
         raise
-    message = (
-        f"the emulator needs {error.name}, which is not installed: "
+    _message = (
+        f"the emulator needs {_error.name}, which is not installed: "
         "pip install 'wavespeed-async[emulator]'"
     )
-    raise ConfigurationError(message) from error
+    raise ConfigurationError(_message) from _error
 
 __all__ = ["Emulator", "PredictionRecord", "RequestRecord", "Settings"]

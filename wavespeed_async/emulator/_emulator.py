@@ -79,7 +79,7 @@ class Emulator:
             base64_prefix: Whether base64 outputs start with `data:`.
             time_source: A clock in seconds; `anyio.current_time` for a virtual one.
         """
-        self.settings = Settings(
+        self.settings: Settings = Settings(
             requests=requests,
             per=per,
             concurrency=concurrency,

@@ -85,11 +85,11 @@ class Permit:
         slot: Slot | None,
     ) -> None:
         self._settle, self._hold = settle, hold
-        self.token = token
-        self.passed = passed
-        self.settled = False
-        self.never_left = False
-        self.slot = slot
+        self.token: Token | None = token
+        self.passed: int = passed
+        self.settled: bool = False
+        self.never_left: bool = False
+        self.slot: Slot | None = slot
 
     def held(self) -> None:
         """Report that the request left, for a server that holds it: it arrives within `uplink`."""
@@ -229,7 +229,7 @@ class Limiter:
         waiter.since = now
         waiter.deadline = now + timeout
         waiter.patience = timeout if patience is None else patience
-        pause = self._gate.opens_in(now)
+        pause = self._gate.asked_pause(now)
         if pause > max(0.0, waiter.patience):
             raise _paused(pause)
         self._queue_of(waiter).join(waiter, priority, front=front)
@@ -397,7 +397,7 @@ class Limiter:
         elif limited:
             pause = self._gate.refused(permit.passed, now, retry_after)
             if pause is not None:
-                self._turn_away_impatient(pause)
+                self._turn_away_impatient(self._gate.asked_pause(now))
         else:
             self._gate.passed(permit.passed)
         self._schedule(now)

@@ -31,8 +31,8 @@ class Slot:
 
     def __init__(self, now: float) -> None:
         self.id: str | None = None
-        self.since = now
-        self.waiters = 1
+        self.since: float = now
+        self.waiters: int = 1
 
 
 class Slots:
