@@ -74,7 +74,7 @@ def lowest(session: nox.Session) -> None:
     lines = [re.sub(r"^([\w.-]+)>=([\w.]+).*", r"\1==\2", line) for line in declared]
     bounds.write_text("\n".join(lines), encoding="utf-8")
     install_wheel(session, "--constraint", str(bounds))
-    session.run("pytest", "-q", *session.posargs, env=INSTALLED)
+    session.run("pytest", "-q", "-n", "auto", *session.posargs, env=INSTALLED)
 
 
 @nox.session

@@ -449,6 +449,7 @@ async def test_a_file_that_cannot_even_be_closed_is_removed(
 
 LIMITED = """
 import os, resource, signal, sys
+sys.path.append(".")  # last, so that the installed package comes first
 import anyio, httpx
 from wavespeed_async._media import Storage
 from tests.wire import Bench, Reply
