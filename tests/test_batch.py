@@ -265,6 +265,34 @@ async def test_reading_after_the_block_ends() -> None:
         assert len([outcome async for outcome in outcomes]) == 3
 
 
+async def test_leaving_while_pictures_are_saved_tells_the_prediction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A prediction whose picture was not saved when the block was left is an outcome."""
+
+    async def slow(*_: object) -> list[Path]:
+        await anyio.sleep(100)
+        return []
+
+    monkeypatch.setattr("wavespeed_async._media.Storage.save", slow)
+    async with running(latency=1.0) as (client, _):
+        async with client.batch(prompts(2), save_to="never") as outcomes:
+            await anyio.sleep(20)
+        left = [outcome async for outcome in outcomes]
+    assert all(outcome.prediction and outcome.prediction.outputs for outcome in left)
+    assert all("saved" in str(outcome.error) for outcome in left)
+    assert (len(left), outcomes.running) == (2, ())
+
+
+@pytest.mark.parametrize("odd", ["../balance?x=", Prediction(id="../balance?x=")])
+async def test_odd_ids_among_items_are_refused(odd: Any) -> None:
+    """What cannot be an id is an outcome with an error, and nothing is sent for it."""
+    async with running() as (client, emulator):
+        (outcome,) = await client.run_all([odd])
+    assert isinstance(outcome.error, InvalidRequestError)
+    assert not emulator.requests
+
+
 async def test_exceptions_of_the_body_pass_as_they_are() -> None:
     """What the block's body raises comes out as itself, with no group around it."""
     error = KeyError("mine")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.virtual import URL, make_client, make_emulator, real_clock, running
 from wavespeed_async import (
+    APIConnectionError,
     AsyncWaveSpeed,
     ConfigurationError,
     Event,
@@ -163,6 +164,28 @@ async def test_open_clients_agree_on_limits() -> None:
     assert one.limiter.limits.requests == 90
 
 
+def test_limits_of_closed_clients_are_no_default() -> None:
+    """A client without limits gets the documented ones, whatever an earlier client had."""
+    AsyncWaveSpeed("earlier", base_url=URL, limits=Limits(requests=600))
+    gc.collect()
+    assert AsyncWaveSpeed("earlier", base_url=URL).limiter.limits == Limits()
+
+
+def test_options_keep_the_account_in_use() -> None:
+    """A client made by with_options fixes the account's limits as its parent does."""
+    child = AsyncWaveSpeed("child", base_url=URL, limits=Limits(requests=60)).with_options()
+    gc.collect()
+    with pytest.raises(ConfigurationError, match="one set of limits"):
+        AsyncWaveSpeed("child", base_url=URL, limits=Limits(requests=120))
+    assert child.limiter.limits.requests == 60
+
+
+def test_limits_are_of_an_origin() -> None:
+    """Two paths of one server and one key share a limiter."""
+    one = AsyncWaveSpeed("origin", base_url="https://gateway.test/eu")
+    assert AsyncWaveSpeed("origin", base_url="https://gateway.test").limiter is one.limiter
+
+
 def test_forgotten_client_holds_no_limits() -> None:
     """A client that was dropped without being closed no longer fixes the account's limits."""
     AsyncWaveSpeed("dropped", base_url=URL, limits=Limits(requests=60))
@@ -277,6 +300,44 @@ async def test_full_limits_time_out_without_sending() -> None:
         with pytest.raises(LimiterTimeoutError):
             await client.run(FluxDev(prompt="second"), timeout=2)
     assert len(emulator.predictions) == 1
+
+
+async def test_a_silent_server_does_not_outlast_a_results_timeout() -> None:
+    """Asking for a result ends with its timeout, by an error that names the prediction."""
+
+    async def silent(_: httpx.Request) -> httpx.Response:
+        await anyio.sleep(25)
+        return httpx.Response(500)
+
+    transport = httpx.MockTransport(silent)
+    async with AsyncWaveSpeed("k", base_url=URL, transport=transport, limiter=Limiter()) as client:
+        with pytest.raises(APIConnectionError) as caught:
+            await client.result("0" * 32, timeout=1)
+    assert anyio.current_time() == pytest.approx(1, abs=0.01)
+    assert caught.value.prediction_id == "0" * 32
+
+
+async def test_closing_one_client_does_not_hold_up_another() -> None:
+    """Of two clients with one limiter, the open one gets its turn when the other was closed."""
+    limiter = Limiter(Limits(concurrency=1))
+    async with running(limiter, latency=10.0) as (client, emulator):
+        other = make_client(emulator, limiter=limiter)
+        failed: list[Exception] = []
+
+        async def closed_meanwhile() -> None:
+            try:
+                await other.flux_dev(prompt="second")
+            except ConfigurationError as error:
+                failed.append(error)
+
+        await other.submit(FluxDev(prompt="first"))
+        async with anyio.create_task_group() as group:
+            group.start_soon(closed_meanwhile)
+            await anyio.sleep(0.5)
+            await other.aclose()
+            assert (await client.flux_dev(prompt="third")).outputs
+        assert len(failed) == 1
+    assert anyio.current_time() < 120
 
 
 async def test_submit_result_wait() -> None:

@@ -524,6 +524,19 @@ async def test_the_rule_decides_when_to_poll() -> None:
     assert expected == pytest.approx(bench.api.times[1] - bench.api.times[0], abs=2.0)
 
 
+@pytest.mark.parametrize("code", [403, 404])
+async def test_a_refusal_is_believed_of_what_exists_only_when_repeated(code: int) -> None:
+    """A poll that is refused once, by a gateway say, does not fail a prediction just submitted."""
+    bench = Bench(reply("created"), refusal(code), refusal(code), reply())
+    assert (await run(bench)).outputs
+    bench = Bench(reply("created"), refusal(code))
+    with pytest.raises(APIStatusError) as caught:
+        await run(bench)
+    assert (caught.value.status_code, caught.value.prediction_id) == (code, ID)
+    assert len(bench.api.requests) == 1 + 4
+    assert bench.limiter.running == (0 if code == 404 else 1)
+
+
 async def test_a_watched_prediction_teaches_its_model() -> None:
     """A run teaches its latency, by the server's timing or by what was seen; each model its own."""
     bench = Bench(reply("created"), reply(timings={"inference": 2500}))

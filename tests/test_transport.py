@@ -57,6 +57,7 @@ from wavespeed_async.models import (
     FluxFillDev,
     FluxKontextDevMulti,
     FluxReduxDev,
+    RawRequest,
     Request,
 )
 from wavespeed_async.testing import virtual_backend
@@ -441,12 +442,36 @@ async def test_the_time_limits_that_httpx_is_given(held: bool, seconds: float) -
     }
 
 
-async def test_a_submission_in_sync_mode_is_given_the_longer_time() -> None:
-    """`enable_sync_mode` means 100 s."""
+@pytest.mark.parametrize(
+    "request_",
+    [
+        FluxKontextDevMulti(prompt="p", images=[IMAGE], enable_sync_mode=True),
+        RawRequest("a/b", {"enable_sync_mode": True}),
+    ],
+    ids=["typed", "raw"],
+)
+async def test_a_submission_in_sync_mode_is_given_the_longer_time(request_: Request) -> None:
+    """`enable_sync_mode` means 100 s, of a typed request or a raw one."""
     bench = Bench(reply("created"))
-    request = FluxKontextDevMulti(prompt="p", images=[IMAGE], enable_sync_mode=True)
-    await submit(bench, request)
+    await submit(bench, request_)
     assert bench.api.requests[0].extensions["timeout"]["read"] == 100.0
+
+
+async def test_a_held_request_counts_from_when_it_can_have_arrived() -> None:
+    """Once a held request has left, its place in the window is bounded by `uplink` and `per`."""
+    counted: list[int] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await anyio.sleep(5.0)
+        await request.extensions["trace"]("http11.send_request_body.complete", {})
+        for seconds in (61.0, 2.0):
+            await anyio.sleep(seconds)
+            counted.append(bench.limiter.requests_used)
+        return httpx.Response(200, json={"code": 200, "data": {}})
+
+    bench = Bench(answer)
+    await send(bench, held=True)
+    assert counted == [1, 0]
 
 
 @pytest.mark.parametrize(("held", "seconds"), [(False, 40.0), (True, 110.0)])
@@ -471,7 +496,21 @@ async def test_a_trickling_answer_is_bounded_as_a_whole() -> None:
     started = anyio.current_time()
     with pytest.raises(APIConnectionError):
         await send(bench)
-    assert anyio.current_time() - started == pytest.approx(40.0)
+    assert anyio.current_time() - started == pytest.approx(300.0)
+
+
+async def test_a_large_answer_may_take_its_time() -> None:
+    """A body that has begun may take longer than an answer may be late: base64 is large."""
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for part in (b'{"code": 200, ', b'"data": {}}'):
+            await anyio.sleep(100.0)
+            yield part
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=slowly())
+
+    assert (await send(Bench(answer))).body == b'{"code": 200, "data": {}}'
 
 
 async def test_a_trickling_output_is_bounded_as_a_whole() -> None:

@@ -31,7 +31,7 @@ from wavespeed_async._events import (
     notify,
 )
 from wavespeed_async._prediction import Prediction
-from wavespeed_async._retry import is_passing, pause_after, pauses
+from wavespeed_async._retry import deciding_status, is_passing, pause_after, pauses
 from wavespeed_async.errors import (
     APIConnectionError,
     APIResponseError,
@@ -40,6 +40,7 @@ from wavespeed_async.errors import (
     SubmissionUnconfirmedError,
     WaveSpeedError,
 )
+from wavespeed_async.models._request import RawRequest
 
 if TYPE_CHECKING:
     import random
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from wavespeed_async.limits._slots import Slot
     from wavespeed_async.models._request import Request
 
-__all__ = ["Calls", "Submitted", "Turn"]
+__all__ = ["Calls", "Submitted", "Turn", "result_path"]
 
 LAST_WORD = 2.0
 """Seconds that a submission on its way is given to be answered after its call was cancelled."""
@@ -131,7 +132,7 @@ class Calls:
             except WaveSpeedError as error:
                 error.prediction_id = prediction_id
                 pause = self.pause(error, turn, tries_left, next(waits))
-                self.failed("GET", _result_path(prediction_id, version), error, pause)
+                self.failed("GET", result_path(prediction_id, version), error, pause)
                 if pause is None:
                     raise
             tries_left -= 1
@@ -164,7 +165,7 @@ class Calls:
 
     async def read(self, prediction_id: str, permit: Permit, version: str) -> Prediction:
         """Ask for a prediction now; an answer about another one is none."""
-        path = _result_path(prediction_id, version)
+        path = result_path(prediction_id, version)
         answer = await self._transport.send("GET", path, permit=permit)
         prediction = decode_prediction(self._data(answer))
         if prediction.id != prediction_id:
@@ -309,10 +310,12 @@ class Calls:
     # --- what is known now -----------------------------------------------------------------------
 
     def settle(self, prediction: Prediction) -> None:
-        """Give the slot back of a prediction that has ended, and tell."""
+        """Give the slot back of a prediction that has ended, and tell it once."""
         if prediction.status.ended:
+            held = self.limiter.age(prediction.id) is not None
             self.limiter.ended(prediction.id)
-            self.tell(PredictionEnded(prediction=prediction))
+            if held:
+                self.tell(PredictionEnded(prediction=prediction))
 
     def leave(self, prediction: Prediction, ask_in: float) -> None:
         """Note that nobody waits any longer for a prediction that still runs, and tell."""
@@ -360,16 +363,18 @@ def _slot(permit: Permit) -> Slot:
 
 def _was_refused(error: BaseException) -> bool:
     """Tell whether the API refused a submission: a 3xx or 4xx, as status or as code under 200."""
-    return isinstance(error, APIStatusError) and 300 <= (error.code or 0) < 500  # noqa: PLR2004 (these classes)
+    return isinstance(error, APIStatusError) and 300 <= deciding_status(error) < 500  # noqa: PLR2004 (these classes)
 
 
 def _is_held(request: Request) -> bool:
-    return getattr(request, "enable_sync_mode", False) is True
+    fields = request.fields if isinstance(request, RawRequest) else {}
+    return fields.get("enable_sync_mode", getattr(request, "enable_sync_mode", False)) is True
 
 
 def _submit_path(request: Request) -> str:
     return f"/api/{request.version}/{request.model}"
 
 
-def _result_path(prediction_id: str, version: str) -> str:
+def result_path(prediction_id: str, version: str) -> str:
+    """Answer where a prediction is read."""
     return f"/api/{version}/predictions/{prediction_id}/result"

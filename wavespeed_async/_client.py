@@ -9,6 +9,7 @@ import os
 import random
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import anyio
@@ -20,7 +21,7 @@ from wavespeed_async._media import Storage
 from wavespeed_async._polling import Poller
 from wavespeed_async._prediction import Outcome, Prediction
 from wavespeed_async.batch import Outcomes
-from wavespeed_async.errors import ConfigurationError, InvalidRequestError
+from wavespeed_async.errors import APIConnectionError, ConfigurationError, InvalidRequestError
 from wavespeed_async.limits import Limiter, Limits
 from wavespeed_async.models import (
     FluxDev,
@@ -183,7 +184,7 @@ class AsyncWaveSpeed:
             dice=dice,
         )
         self._defaults = _Defaults(timeout, choose_seeds=choose_seeds)
-        self._owns_pool = True
+        self._parent: AsyncWaveSpeed | None = None
 
     def __repr__(self) -> str:
         return f"<AsyncWaveSpeed {self._account.transport.root}, {self._account.limiter!r}>"
@@ -201,7 +202,7 @@ class AsyncWaveSpeed:
 
     async def aclose(self) -> None:
         """Close the pool of connections; a client made by `with_options` leaves it open."""
-        if self._owns_pool:
+        if self._parent is None:
             _forget_client(self)
             with anyio.CancelScope(shield=True):
                 await self._account.transport.aclose()
@@ -228,7 +229,7 @@ class AsyncWaveSpeed:
             priority=now.priority if priority is None else priority,
             choose_seeds=now.choose_seeds if choose_seeds is None else choose_seeds,
         )
-        other._owns_pool = False
+        other._parent = self  # while this one is in use, so is the account
         _check_timeout(other._defaults.timeout)
         return other
 
@@ -286,7 +287,8 @@ class AsyncWaveSpeed:
             PredictionFailedError: It ended without pictures.
             PredictionTimeoutError: It still ran after `timeout`; its id resumes it.
             SubmissionUnconfirmedError: It may exist and be billed; it was not sent again.
-            LimiterTimeoutError, APIConnectionError, APIStatusError: It does not exist.
+            LimiterTimeoutError, APIConnectionError, APIStatusError: It does not exist, unless the
+                error has a `prediction_id`: then it may still run, and waiting for it resumes it.
         """
         return await self._account.run(request, self._turn(timeout), self._defaults)
 
@@ -312,7 +314,11 @@ class AsyncWaveSpeed:
             NotFoundError: There is none with this id; the API keeps them for 7 days.
             APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
         """
-        return await self._account.poller.result(_known(prediction), self._turn(timeout))
+        turn, known = self._turn(timeout), _known(prediction)
+        with anyio.CancelScope(deadline=turn.deadline):
+            return await self._account.poller.result(known, turn)
+        message = f"no answer about prediction {known.id} within its time"
+        raise APIConnectionError(message, prediction_id=known.id)
 
     async def wait(
         self, prediction: Prediction | str, *, timeout: float | None = None
@@ -386,6 +392,7 @@ class _BatchRunner:
 
     async def resume(self, prediction: Prediction) -> Prediction:
         """Wait for the end of a prediction that runs already."""
+        _known(prediction.id)
         deadline = anyio.current_time() + self.defaults.timeout
         turn = Turn(deadline=deadline, priority=self.defaults.priority)
         return await self.account.poller.wait(prediction, turn)
@@ -406,8 +413,11 @@ def _shared_limiter(client: AsyncWaveSpeed, root: str, key: str, limits: Limits 
     Raises:
         ConfigurationError: Another open client of this key was given other limits.
     """
-    name = (root.lower(), hashlib.sha256(key.encode()).digest())
+    origin = urlsplit(root.lower())
+    name = (f"{origin.scheme}://{origin.netloc}", hashlib.sha256(key.encode()).digest())
     limiter, clients = _limiters.setdefault(name, (Limiter(limits), WeakSet()))
+    if limits is None and not clients:
+        limits = Limits()
     if limits is not None and limits != limiter.limits:
         if clients:
             message = (

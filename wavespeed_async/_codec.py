@@ -179,7 +179,11 @@ def status_error(
     shown_code = "" if own_code in {None, http_status} else f", code {own_code}"
     text = f"{message or 'no message'} (HTTP {http_status}{shown_code})"
     error = kind(
-        text, status_code=http_status, code=status, message=message, prediction_id=prediction_id
+        text,
+        status_code=http_status,
+        code=status if own_code is None else own_code,
+        message=message,
+        prediction_id=prediction_id,
     )
     if isinstance(error, RateLimitError):
         error.retry_after = retry_after
@@ -237,20 +241,17 @@ def decode_prediction(
     """Read a prediction; what only decorates it (times, flags) is left empty where unreadable.
 
     Raises:
-        APIResponseError: Its id, status or outputs are missing or not what they must be.
+        APIResponseError: Its id or status are missing or not what they must be.
     """
     identity, status = decode_id(data), data.get("status")
     if identity is None or not isinstance(status, str):
         _refuse("no id or no status", http_status, _json(data).encode(), identity)
-    outputs = _outputs(data.get("outputs"))
-    if outputs is None:
-        _refuse("outputs that are no texts", http_status, _json(data).encode(), identity)
     model = data.get("model")
     return Prediction(
         id=identity,
         model=model if isinstance(model, str) else request.model if request else "",
         status=Status(status) if status in _STATUSES else Status.UNKNOWN,
-        outputs=outputs,
+        outputs=_outputs(data.get("outputs")),
         has_nsfw_contents=_flags(data.get("has_nsfw_contents")),
         created_at=_time(data.get("created_at")),
         error=_text(data.get("error")),
@@ -306,15 +307,16 @@ def _json(value: object) -> str:
         return "nested too deeply"
 
 
-def _outputs(value: object) -> tuple[str, ...] | None:
-    """Read outputs: texts, or objects with a `url`; null is none yet."""
+def _outputs(value: object) -> tuple[str, ...]:
+    """Read outputs: texts, or objects with a `url`; null is none yet.
+
+    Whatever else a model puts there was paid for as well: it is handed on as JSON.
+    """
     if value is None:
         return ()
-    if not isinstance(value, list):
-        return None
-    found = [item.get("url") if isinstance(item, dict) else item for item in value]
-    texts = tuple(text for text in found if isinstance(text, str))
-    return texts if len(texts) == len(found) else None
+    items = value if isinstance(value, list) else [value]
+    found = [item.get("url", item) if isinstance(item, dict) else item for item in items]
+    return tuple(item if isinstance(item, str) else _json(item) for item in found)
 
 
 def _flags(value: object) -> tuple[bool, ...]:

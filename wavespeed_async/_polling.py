@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import define, evolve, frozen
 
-from wavespeed_async._calls import Turn
+from wavespeed_async._calls import Turn, result_path
 from wavespeed_async._codec import failure
 from wavespeed_async._events import PredictionPolled
 from wavespeed_async._retry import is_passing, pause_after, pauses
 from wavespeed_async.errors import (
+    ConfigurationError,
     LimiterTimeoutError,
     NotFoundError,
     PredictionTimeoutError,
@@ -258,6 +259,7 @@ class Poller:
         ready = anyio.current_time() - watch.born
         watch.seen = _joined(seen, watch.seen)
         watch.reached, watch.failures, watch.failure = True, 0, None
+        watch.waits = pauses(self._dice)
         self._calls.tell(PredictionPolled(prediction=watch.seen, age=age))
         if seen.status.ended:
             self._learn(watch, ready)
@@ -281,13 +283,19 @@ class Poller:
         watch.failure = error
         watch.failures += 1
         error.prediction_id = watch.seen.id
-        bearable = is_passing(error) and (watch.reached or watch.failures <= self._max_retries)
+        # What exists may be refused by mistake (a 404 before it is known everywhere, a gateway's
+        # 403): such an answer is believed only when it is repeated.
+        once_more = watch.failures <= self._max_retries
+        bearable = (
+            (watch.reached or once_more) if is_passing(error) else (watch.reached and once_more)
+        )
         if isinstance(error, RateLimitError) and (error.retry_after or 0.0) >= turn.left():
             bearable = False
         least = self._limiter.limits.min_poll_interval
         pause = max(pause_after(error, next(watch.waits)), least)
-        self._calls.failed("GET", watch.seen.id, error, pause if bearable else None)
-        if isinstance(error, NotFoundError):
+        path = result_path(watch.seen.id, _version(watch.seen))
+        self._calls.failed("GET", path, error, pause if bearable else None)
+        if isinstance(error, NotFoundError) and not bearable:
             self._limiter.ended(watch.seen.id)
             watch.attended = False
         if not bearable:
@@ -329,9 +337,12 @@ class Poller:
             prediction = await self._calls.poll(prediction_id, Turn())
         except NotFoundError:
             return None
+        except ConfigurationError:
+            raise  # this client is closed: the next one in line asks
         except WaveSpeedError:
-            limits = self._limiter.limits
-            return max(limits.min_poll_interval, limits.per * POLL_COST)
+            # The longer it could not be read, the more seldom it is asked for.
+            limits, age = self._limiter.limits, self._limiter.age(prediction_id) or 0.0
+            return max(limits.min_poll_interval, limits.per * POLL_COST, age / 8)
         if not prediction.status.ended:
             return self.ask_in(prediction)
         self._calls.settle(prediction)

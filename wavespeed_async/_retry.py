@@ -39,10 +39,16 @@ def pauses(dice: random.Random) -> Iterator[float]:
         pause = min(2 * pause, LONGEST)
 
 
+def deciding_status(error: APIStatusError) -> int:
+    """Tell the status by which a refusal is judged: the HTTP one, or under a 2xx the API's code."""
+    refused = error.status_code >= 300  # noqa: PLR2004 (all beyond the class of success)
+    return error.status_code if refused else error.code or 0
+
+
 def is_passing(error: Exception) -> bool:
     """Tell whether a read that failed so may well succeed later."""
     if isinstance(error, APIStatusError):
-        return isinstance(error, RateLimitError) or error.code in PASSING
+        return isinstance(error, RateLimitError) or deciding_status(error) in PASSING
     passing = isinstance(error, APIConnectionError | APIResponseError)
     return passing and not isinstance(error, SubmissionUnconfirmedError)
 
@@ -67,8 +73,8 @@ def seconds_to_wait(retry_after: str | None, now: float) -> float | None:
     except ValueError:
         try:
             date = parsedate_to_datetime(retry_after)
-        except ValueError:
+            # The one form of an HTTP date without a zone is in GMT like the others.
+            seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
+        except (ValueError, OverflowError):
             return None
-        # The one form of an HTTP date without a zone is in GMT like the others.
-        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
     return max(0.0, seconds) if math.isfinite(seconds) else None

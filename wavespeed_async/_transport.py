@@ -42,7 +42,7 @@ from wavespeed_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from wavespeed_async._events import Observer
     from wavespeed_async.limits import Permit
@@ -56,13 +56,15 @@ HELD_TIMEOUT = 100.0
 """The same where the server holds the request: sync mode gives up after 90 s at the server."""
 DOWNLOAD_TIMEOUT = 1800.0
 """Seconds to wait for the parts of one output, however steadily it trickles."""
+BODY_TIMEOUT = 300.0
+"""Seconds for the whole of an answer's body once it has begun: base64 pictures are large."""
 CONNECTIONS = 200
 KEEPALIVE = 4.0
 LARGEST_ANSWER = 256 * 1024 * 1024
 """Bytes of one answer: four base64 PNGs of 1536x1536 pixels are about 40 million."""
 REDIRECTS = 5
 LAST_PORT = 65535
-SHORTEST_KEY = 8
+SHORTEST_KEY = 16
 """Characters from which on a key is blotted out of good answers too, not of refusals alone."""
 
 
@@ -80,10 +82,12 @@ class Wire:
 
     Attributes:
         may_have_left: False as long as it provably has not.
+        when_sent: Is called once all of it has left.
     """
 
     def __init__(self) -> None:
         self.may_have_left = False
+        self.when_sent: Callable[[], object] | None = None
         self._sending = False
 
     async def trace(self, name: str, _: Mapping[str, Any]) -> None:
@@ -92,6 +96,8 @@ class Wire:
             self.may_have_left = self._sending = True
         elif name.startswith("connection.connect_") and not self._sending:
             self.may_have_left = False
+        elif name.endswith("send_request_body.complete") and self.when_sent is not None:
+            self.when_sent()
 
 
 class Download(AsyncIterator[bytes]):
@@ -177,6 +183,7 @@ class Transport:
         """
         timeout = HELD_TIMEOUT if held else RESPONSE_TIMEOUT
         wire = wire or self.wire()
+        wire.when_sent = permit.held if held else None
         try:
             self._current_pool()
             async with self._room:
@@ -205,10 +212,11 @@ class Transport:
         self, request: httpx.Request, permit: Permit, wire: Wire, timeout: float
     ) -> Answer:
         try:
-            with anyio.fail_after(timeout):
+            with anyio.fail_after(timeout) as bound:
                 await checkpoint_if_cancelled()  # the last moment to be cancelled for nothing
                 wire.may_have_left = True
                 response = await self._current_pool().send(request, auth=self._auth, stream=True)
+                bound.deadline = anyio.current_time() + BODY_TIMEOUT
                 try:
                     return await self._read(response, permit)
                 finally:

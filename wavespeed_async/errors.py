@@ -176,7 +176,7 @@ class APIStatusError(WaveSpeedError):
 
     Attributes:
         status_code: The HTTP status.
-        code: What decided: the HTTP status, or the envelope's code under a status of success.
+        code: The API's own code, where the answer has one; else the HTTP status.
         message: The envelope's message, shortened.
     """
 

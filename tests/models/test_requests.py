@@ -62,6 +62,12 @@ def test_a_raw_seed_is_drawn_only_where_it_is_open_by_name() -> None:
         assert request.with_seed(Random(1)) is request
 
 
+def test_a_raw_seed_is_drawn_for_a_model_that_is_known_to_have_one() -> None:
+    """A raw request of one of the five models gets a seed where it leaves it out, as they do."""
+    drawn = RawRequest("wavespeed-ai/flux-dev", {"prompt": "a"}, version="v2").with_seed(Random(1))
+    assert drawn.fields["seed"] == Random(1).randint(*DRAWN_SEEDS)
+
+
 def test_a_model_without_a_seed_is_left_alone() -> None:
     """A request whose class has no seed is answered as it is."""
     request = Seedless()

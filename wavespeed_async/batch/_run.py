@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 import anyio
 
 from wavespeed_async._prediction import Outcome, Prediction
-from wavespeed_async.errors import ConfigurationError, InvalidRequestError, PredictionError
+from wavespeed_async.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    PredictionError,
+    WaveSpeedError,
+)
 from wavespeed_async.models._request import Request
 
 if TYPE_CHECKING:
@@ -61,7 +66,8 @@ class Runner(Protocol):
 class Outcomes(AsyncIterator[Outcome]):
     """Run a batch for as long as its block lasts; iterate over its outcomes as they end.
 
-    Leaving the block early cancels what has not been submitted. An exception of the block's body
+    Leaving the block early cancels what has not been submitted; the outcomes that had come by then
+    can still be read after it. An exception of the block's body
     passes through as it is. Input that raises ends the run: what is under way still ends first,
     then the iteration raises it.
     """
@@ -156,6 +162,10 @@ class Outcomes(AsyncIterator[Outcome]):
             failure = error
             if prediction is None:
                 prediction = self._seen(index, error)
+        except BaseException:
+            if prediction is not None:  # it was paid for: whoever reads on learns of it
+                self._ended.append(_unsaved(index, prediction))
+            raise
         outcome = Outcome(
             index=index,
             request=prediction.request if prediction and prediction.request else request,
@@ -202,6 +212,12 @@ class Outcomes(AsyncIterator[Outcome]):
         if self._changed.is_set():
             self._changed = anyio.Event()
         await self._changed.wait()
+
+
+def _unsaved(index: int, prediction: Prediction) -> Outcome:
+    message = f"the batch was left before the pictures of {prediction.id} were saved"
+    error = WaveSpeedError(message, prediction_id=prediction.id)
+    return Outcome(index=index, request=prediction.request, prediction=prediction, error=error)
 
 
 async def _each(items: Items) -> AsyncGenerator[Any, None]:

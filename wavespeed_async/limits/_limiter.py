@@ -515,8 +515,9 @@ class Limiter:
         changed = self._clock.enter("the limiter")
         now = self._clock.now()
         if changed:
+            message = "the event loop of this call stood still while another one used the limiter"
             for waiter in (*self._submissions.everyone(), *self._polls.everyone()):
-                self._dequeue(waiter)
+                self._refuse(waiter, ConfigurationError(message))
             self._window.give_up_all(now + self._limits.grace)
             self._slots.leave_all(now)
             self._timekeeper = self._errand = None

@@ -194,8 +194,10 @@ class RawRequest(Request):
             refuse_unknown(known, self.fields)
 
     def with_seed(self, dice: random.Random) -> Self:
-        """Draw the seed where it is open by name (-1): only then the model is known to have one."""
-        if self.fields.get("seed") != OPEN_SEED:
+        """Draw the seed where it is open by name (-1), or left out of a model that has one."""
+        known = _classes.get(self.model)
+        declared = known is not None and known.version == self.version and hasattr(known, "seed")
+        if self.fields.get("seed", OPEN_SEED if declared else None) != OPEN_SEED:
             return self
         return attrs.evolve(self, fields={**self.fields, "seed": dice.randint(*DRAWN_SEEDS)})
 
