@@ -16,7 +16,7 @@ try:
     from wavespeed_async.emulator._emulator import Emulator
     from wavespeed_async.emulator._state import PredictionRecord, RequestRecord, Settings
 except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in {"PIL", "starlette", "uvicorn"}:
+    if (error.name or "").partition(".")[0] not in {"PIL", "jinja2", "starlette", "uvicorn"}:
         raise
     message = (
         f"the emulator needs {error.name}, which is not installed: "

@@ -8,20 +8,19 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
-import attrs
 import httpx
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from wavespeed_async._prediction import Status
 from wavespeed_async.emulator._answers import envelope, output_path, prediction_data, timed_out
+from wavespeed_async.emulator._page import page_routes
 from wavespeed_async.emulator._pictures import SAMPLES, TINY_PNG, Studio
 from wavespeed_async.emulator._state import Call, PredictionRecord, Reply, Settings, State
 
@@ -45,7 +44,7 @@ class Service:
         self.studio = Studio(self._completed)
         self.app = Starlette(
             routes=[
-                Route("/", self._page),
+                *page_routes(settings, self.state),
                 Route("/api/{path:path}", self._api, methods=_METHODS),
                 Route("/outputs/{id}/{number:int}.{kind}", self._output),
                 Route("/samples/{name}", self._sample),
@@ -168,35 +167,6 @@ class Service:
             return Response(status_code=404)
         drawn = await anyio.to_thread.run_sync(self.studio.sample, request.url.path)
         return Response(drawn, media_type="image/png")
-
-    # --- a page for people -----------------------------------------------------------------------
-
-    async def _page(self, _: Request) -> Response:
-        shown: dict[str, Any] = attrs.asdict(self.settings)
-        shown["api_key"] = "any" if self.settings.api_key is None else "one"
-        rows = "".join(
-            f"<tr><th>{escape(name)}<td>{escape(str(value))}" for name, value in shown.items()
-        )
-        samples = "".join(f'<img src="{escape(path)}" alt="{escape(path)}">' for path in SAMPLES)
-        page = _PAGE.format(rows=rows, samples=samples)
-        policy = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'"
-        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>WaveSpeedAI emulator</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: 3rem auto }}
-th {{ text-align: left; font-weight: normal; padding-right: 2rem; color: #567 }}
-img {{ width: 30%; margin: 1rem 1rem 0 0; border-radius: 8px }}
-</style>
-<h1>WaveSpeedAI emulator</h1>
-<p>This stands in for the WaveSpeedAI API: requests cost nothing, and the pictures are drawn here.
-Point a client's base URL at this address. Its settings:</p>
-<table>{rows}</table>
-<p>Pictures to be used as inputs:</p>
-{samples}
-"""
 
 
 class _NoResponse(Response):
