@@ -18,7 +18,7 @@ try:
     import python_multipart  # noqa: F401 (starlette wants it for forms, and says so late)
 
     from wavespeed_async.emulator._emulator import Emulator
-    from wavespeed_async.emulator._faults import FAULTS, Faults
+    from wavespeed_async.emulator._faults import FAULTS, Faults, Profile
     from wavespeed_async.emulator._records import (
         PredictionRecord,
         RequestRecord,
@@ -43,6 +43,7 @@ __all__ = [
     "Emulator",
     "Faults",
     "PredictionRecord",
+    "Profile",
     "RequestRecord",
     "Settings",
     "UploadRecord",
