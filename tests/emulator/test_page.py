@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from wavespeed_async.emulator import Emulator
+from wavespeed_async.emulator._faults import Faults
 from wavespeed_async.emulator._page import figures
 from wavespeed_async.emulator._state import Call, Failure, Scripted, Settings, State
 
@@ -85,6 +86,20 @@ def test_running_predictions_are_plotted() -> None:
         post(state, moment)
     expected = {9.5: 0, 10.5: 1, 12.0: 2, 13.5: 1, 14.5: 0, 20.0: 1}
     assert {moment: at(state, 20.0, "running", moment) for moment in expected} == expected
+
+
+def test_predictions_run_neither_queued_nor_deleted() -> None:
+    """A prediction runs from when it leaves the queue, and one that was deleted is not there."""
+    state = account(concurrency=1, over="queue")
+    post(state, 11.0)
+    last = post(state, 11.0)
+    expected = {10.5: 0, 11.5: 1, 13.5: 1, 14.5: 1, 17.5: 0}
+    assert {moment: at(state, 20.0, "running", moment) for moment in expected} == expected
+    body = json.dumps({"ids": [last]}).encode()
+    path = "/api/v3/predictions/delete"
+    state.receive(15.0, Call(method="POST", path=path, headers=KEY, body=body))
+    assert told(state, 15.5)["running"][-1] == 0
+    assert (told(state, 20.0)["completed"], told(state, 20.0)["failed"]) == (1, 0)
 
 
 def test_what_does_not_count_is_not_plotted() -> None:
@@ -162,6 +177,21 @@ async def test_the_page_counts_nowhere_and_needs_no_key() -> None:
 
 
 # --- the page -------------------------------------------------------------------------------------
+
+
+async def test_the_settings_are_shown_without_secrets() -> None:
+    """Settings are told for people: secrets as set or not, and faults by those that happen."""
+    faults = Faults(lost=0.25, slowness=1.0)
+    for emulator, told in (
+        (Emulator(webhook_secret="whsec_secret"), {"not set", "set", "none", "120"}),
+        (Emulator(api_key="my key", faults=faults), {"set", "lost 0.25, slowness 1.0"}),
+    ):
+        transport = httpx.ASGITransport(emulator.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            page = (await client.get("/")).text
+        assert {*re.findall("<dd>(.*?)</dd>", page)} >= told
+        assert "whsec_" not in page
+        assert "my key" not in page
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from wavespeed_async.emulator._faults import Faults
     from wavespeed_async.emulator._state import (
         PredictionRecord,
         RequestRecord,
@@ -89,9 +90,10 @@ def figures(
     in_window = [
         bisect_right(counted, moment) - bisect_right(counted, moment - length) for moment in moments
     ]
-    created = sorted(prediction.created for prediction in predictions)
-    ready = sorted(prediction.ready for prediction in predictions)
-    running = [bisect_right(created, moment) - bisect_right(ready, moment) for moment in moments]
+    there = [prediction for prediction in predictions if not prediction.deleted]
+    started = sorted(prediction.started for prediction in there)
+    ready = sorted(prediction.ready for prediction in there)
+    running = [bisect_right(started, moment) - bisect_right(ready, moment) for moment in moments]
     completed = [p for p in predictions if p.status is Status.COMPLETED]
     completed.sort(key=lambda prediction: prediction.ready, reverse=True)
     known = {prediction.id: prediction for prediction in predictions}
@@ -104,7 +106,7 @@ def figures(
             if record.status_code == 429 and now - record.at <= WINDOWS * length  # noqa: PLR2004 (429 is its name)
         ],
         "completed": len(completed),
-        "failed": sum(p.status.ended for p in predictions) - len(completed),
+        "failed": sum(p.status.ended for p in there) - len(completed),
         "latest": [_request(now, record, known) for record in reversed(requests[-LATEST:])],
         "pictures": [
             picture for prediction in completed[:PICTURES] for picture in _pictures(prediction)
@@ -152,11 +154,21 @@ def _about(prediction: PredictionRecord) -> str:
 
 def _shown(settings: Settings) -> dict[str, Any]:
     """List the settings for people; what has no place in a `repr` has none here."""
-    shown = {a.name: (getattr(settings, a.name), a.repr) for a in attrs.fields(type(settings))}
-    return {
-        name: value if told else ("not set" if value is None else "set")
-        for name, (value, told) in shown.items()
-    }
+    shown = {}
+    for attribute in attrs.fields(type(settings)):
+        value = getattr(settings, attribute.name)
+        if not attribute.repr:
+            value = "not set" if value is None else "set"
+        shown[attribute.name] = value
+    return {**shown, "faults": _changed(settings.faults)}
+
+
+def _changed(faults: Faults) -> str:
+    """List what goes wrong on purpose."""
+    changed = {a.name: getattr(faults, a.name) for a in attrs.fields(type(faults))}
+    usual = {a.name: a.default for a in attrs.fields(type(faults))}
+    told = [f"{name} {value}" for name, value in changed.items() if value != usual[name]]
+    return ", ".join(told) or "none"
 
 
 @cache
