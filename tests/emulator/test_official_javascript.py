@@ -101,3 +101,13 @@ def test_a_sync_timeout_names_the_prediction_that_goes_on(sdk: SDK) -> None:
         sdk.call(emulator, "run", KONTEXT, EDIT, enableSyncMode=True)
     assert caught.value.kind == "WavespeedSyncTimeoutException"
     assert emulator.predictions[0].id in str(caught.value)
+
+
+def test_upload_answers_an_address_that_can_be_used(sdk: SDK, tmp_path: Path) -> None:
+    """`upload` takes a file by ticket, and the address that it answers serves the same bytes."""
+    picture = tmp_path / "a.png"
+    picture.write_bytes(TINY_PNG)
+    with Emulator(latency=0.0, pictures=False) as emulator:
+        address = sdk.call(emulator, "upload", str(picture))
+        answer = httpx.get(address)
+        assert (answer.content, answer.headers["content-type"]) == (TINY_PNG, "image/png")

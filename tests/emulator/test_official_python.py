@@ -130,3 +130,15 @@ def test_a_refused_submission_is_an_error(sdk: SDK) -> None:
         pytest.raises(Raised, match=r"HTTP 400.*prompt.* is required"),
     ):
         sdk.call(emulator, "run", KONTEXT, {})
+
+
+def test_upload_answers_an_address_that_can_be_used(sdk: SDK, tmp_path: Path) -> None:
+    """`upload` takes a file by ticket, and the address that it answers serves the same bytes."""
+    picture = tmp_path / "a.png"
+    picture.write_bytes(TINY_PNG)
+    with Emulator(latency=0.0) as emulator:
+        address = sdk.call(emulator, "upload", str(picture))
+        answer = httpx.get(address)
+        assert (answer.content, answer.headers["content-type"]) == (TINY_PNG, "image/png")
+        result = sdk.call(emulator, "run", REDUX, {"image": address}, **FAST)
+        assert len(result["outputs"]) == 1
