@@ -28,6 +28,7 @@ from wavespeed_async.emulator._answers import (
     webhook_data,
 )
 from wavespeed_async.emulator._carrying import Watched, carried, paused, plain, until_gone
+from wavespeed_async.emulator._openapi import openapi_route
 from wavespeed_async.emulator._page import page_routes
 from wavespeed_async.emulator._pictures import SAMPLES, TINY_PNG, Studio
 from wavespeed_async.emulator._records import Call, File, Listing, PredictionRecord, Reply
@@ -59,12 +60,14 @@ class Service:
         self.app = Starlette(
             routes=[
                 *page_routes(settings, self.state),
+                openapi_route(settings),
                 Route("/api/{path:path}", self._api, methods=_METHODS),
                 Route("/outputs/{id}/{number:int}.{kind}", self._output),
                 Route("/samples/{name}", self._sample),
                 Route("/uploads/{name}", self._upload),
                 Route("/storage/{id}", self._storage, methods=["PUT"]),
-            ]
+            ],
+            exception_handlers={404: _nowhere},
         )
         self._state = State(settings)
         self._time_source = time_source
@@ -247,6 +250,10 @@ class Service:
             return Response(status_code=404)
         drawn = await anyio.to_thread.run_sync(self.studio.sample, request.url.path)
         return Response(drawn, media_type="image/png")
+
+
+async def _nowhere(_: Request, __: Exception) -> Response:
+    return JSONResponse(envelope(404), 404)
 
 
 def _origin(request: Request) -> str:

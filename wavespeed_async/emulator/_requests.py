@@ -125,12 +125,18 @@ def read_json(body: bytes) -> dict[str, Any]:
         Refusal: It is none (400).
     """
     try:
-        fields = json.loads(body, parse_constant=_refuse_constant)
+        fields = json.loads(body, parse_constant=_refuse_constant, parse_float=_number)
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         raise Refusal(400, "the request body must be a JSON object")
     return fields
+
+
+def _number(text: str) -> float:
+    """Read 3.0 as 3: to JSON they are one number."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _refuse_constant(name: str) -> NoReturn:
