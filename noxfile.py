@@ -49,9 +49,7 @@ def types(session: nox.Session) -> None:
     install_group(session, "types")
     install_wheel(session)
     session.run("mypy")
-    session.run(
-        "pyright", "--verifytypes", "wavespeed_async", "--ignoreexternal", env=INSTALLED
-    )
+    session.run("pyright", "--verifytypes", "wavespeed_async", "--ignoreexternal", env=INSTALLED)
 
 
 @nox.session
@@ -70,12 +68,13 @@ def lowest(session: nox.Session) -> None:
     """Test with the lowest versions that the package declares."""
     install_group(session, "test")
     project = PYPROJECT["project"]
-    declared = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    extras = project["optional-dependencies"].values()
+    declared = [*project["dependencies"], *(line for extra in extras for line in extra)]
     bounds = Path(session.create_tmp()) / "lowest.txt"
     lines = [re.sub(r"^([\w.-]+)>=([\w.]+).*", r"\1==\2", line) for line in declared]
     bounds.write_text("\n".join(lines), encoding="utf-8")
     install_wheel(session, "--constraint", str(bounds))
-    session.run("pytest", "-q", *session.posargs, env=INSTALLED)
+    session.run("pytest", "-q", "-n", "auto", *session.posargs, env=INSTALLED)
 
 
 @nox.session

@@ -18,7 +18,6 @@ from attrs import evolve, frozen
 
 from wavespeed_async._codec import (
     decode_data,
-    decode_id,
     decode_prediction,
     encode_json,
     encode_request,
@@ -32,7 +31,7 @@ from wavespeed_async._events import (
     notify,
 )
 from wavespeed_async._prediction import Prediction
-from wavespeed_async._retry import is_passing, pauses
+from wavespeed_async._retry import is_passing, pause_after, pauses
 from wavespeed_async.errors import (
     APIConnectionError,
     APIResponseError,
@@ -47,8 +46,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wavespeed_async._events import Event, Observer
-    from wavespeed_async._transport import Answer, Transport
+    from wavespeed_async._transport import Answer, Transport, Wire
     from wavespeed_async.limits import Ask, Limiter, Permit
+    from wavespeed_async.limits._slots import Slot
     from wavespeed_async.models._request import Request
 
 __all__ = ["Calls", "Submitted", "Turn"]
@@ -68,7 +68,7 @@ class Turn:
         deadline: When it has to be over, by the event loop's clock.
         patience: How long a pause after a 429 may be; None for as long as the deadline.
         priority: Lower numbers go first.
-        stubborn: Whether 429s count as tries: a batch tries until its patience ends.
+        stubborn: Whether 429s count for nothing: a batch tries until its patience ends.
     """
 
     deadline: float = math.inf
@@ -143,9 +143,9 @@ class Calls:
         """Decide on another try of a read: after how many seconds, or None for no other."""
         if not is_passing(error) or tries_left == 0:
             return None
-        if isinstance(error, RateLimitError):  # the limiter's gate makes the pause
-            return 0.0 if (error.retry_after or 0.0) < turn.left() else None
-        return pause if pause < turn.left() else None
+        pause = pause_after(error, pause)
+        asked = (error.retry_after or 0.0) if isinstance(error, RateLimitError) else 0.0
+        return pause if max(pause, asked) < turn.left() else None
 
     async def poll(self, prediction_id: str, turn: Turn, version: str = "v3") -> Prediction:
         """Ask for a prediction, in one request.
@@ -154,12 +154,23 @@ class Calls:
             LimiterTimeoutError: Its turn did not come in time.
             APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
         """
-        permit = await self.limiter.acquire(
+        return await self.read(prediction_id, await self.turn_to_poll(turn), version)
+
+    async def turn_to_poll(self, turn: Turn) -> Permit:
+        """Wait for a turn to ask for a prediction; the permit is for a `read` at once."""
+        return await self.limiter.acquire(
             poll=True, priority=turn.priority, timeout=turn.left(), patience=turn.patience
         )
+
+    async def read(self, prediction_id: str, permit: Permit, version: str) -> Prediction:
+        """Ask for a prediction now; an answer about another one is none."""
         path = _result_path(prediction_id, version)
         answer = await self._transport.send("GET", path, permit=permit)
-        return decode_prediction(self._data(answer))
+        prediction = decode_prediction(self._data(answer))
+        if prediction.id != prediction_id:
+            text = f"asked for prediction {prediction_id}, the answer is about {prediction.id}"
+            raise APIResponseError(text, status_code=answer.status_code)
+        return prediction
 
     # --- submitting ------------------------------------------------------------------------------
 
@@ -230,8 +241,9 @@ class Calls:
                 submitted(prediction)
 
         await self._cancel_unsent(permit)
+        wire = self._transport.wire()
         try:
-            return await _outlive(partial(self._submit, request, body, permit, note))
+            return await _outlive(partial(self._submit, request, body, permit, note, wire), wire)
         except anyio.get_cancelled_exc_class():
             for prediction in known:
                 if not prediction.status.ended:
@@ -243,20 +255,23 @@ class Calls:
         try:
             await checkpoint_if_cancelled()
         except BaseException:
-            if permit.slot is not None:
-                self.limiter.release(permit.slot)
+            self.limiter.release(_slot(permit))
             permit.withdrawn()
             raise
 
     async def _submit(
-        self, request: Request, body: bytes, permit: Permit, note: Submitted
+        self, request: Request, body: bytes, permit: Permit, note: Submitted, wire: Wire
     ) -> Prediction:
         """Send a submission and settle its slot, whatever comes."""
-        slot = permit.slot
-        assert slot is not None  # noqa: S101 (it was asked for)
+        slot = _slot(permit)
         try:
             answer = await self._transport.send(
-                "POST", _submit_path(request), permit=permit, content=body, held=_is_held(request)
+                "POST",
+                _submit_path(request),
+                permit=permit,
+                content=body,
+                held=_is_held(request),
+                wire=wire,
             )
             prediction = self._submitted(request, answer)
         except BaseException as error:
@@ -277,14 +292,19 @@ class Calls:
 
     def _submitted(self, request: Request, answer: Answer) -> Prediction:
         """Read a submission's answer; an id is enough, since it is all that must not be lost."""
-        data = self._data(answer)
+        try:
+            data = self._data(answer)
+        except APIStatusError as error:
+            if error.prediction_id is None or 400 <= answer.status_code < 500:  # noqa: PLR2004 (4xx: refused)
+                raise
+            data = {"id": error.prediction_id}
         try:
             return decode_prediction(data, request=request)
-        except APIResponseError:
-            identity = decode_id(data)
-            if identity is None:
+        except APIResponseError as error:
+            if error.prediction_id is None:
                 raise
-            return Prediction(id=identity, model=request.model, raw=data, request=request)
+            known = error.prediction_id
+            return Prediction(id=known, model=request.model, raw=data, request=request)
 
     # --- what is known now -----------------------------------------------------------------------
 
@@ -306,8 +326,8 @@ class Calls:
 T = TypeVar("T")
 
 
-async def _outlive(send: Callable[[], Awaitable[T]]) -> T:
-    """Run `send`; if cancelled meanwhile, let it go on for LAST_WORD and only then be cancelled."""
+async def _outlive(send: Callable[[], Awaitable[T]], wire: Wire) -> T:
+    """Run `send`; if cancelled once anything may have left, let it go on for LAST_WORD at most."""
     results: list[T] = []
     errors: list[Exception] = []
     over = anyio.Event()
@@ -326,11 +346,16 @@ async def _outlive(send: Callable[[], Awaitable[T]]) -> T:
         try:
             await over.wait()
         except anyio.get_cancelled_exc_class():
-            shield.deadline = anyio.current_time() + LAST_WORD
+            shield.deadline = anyio.current_time() + (LAST_WORD if wire.may_have_left else 0.0)
             raise
     if errors:
         raise errors[0]
     return results[0]
+
+
+def _slot(permit: Permit) -> Slot:
+    assert permit.slot is not None  # noqa: S101 (it was asked for)
+    return permit.slot
 
 
 def _was_refused(error: BaseException) -> bool:

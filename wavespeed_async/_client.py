@@ -7,6 +7,7 @@ import inspect
 import math
 import os
 import random
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
 from weakref import WeakSet
 
@@ -51,28 +52,32 @@ URL_VARIABLE = "WAVESPEED_BASE_URL"
 P = ParamSpec("P")
 
 
-def _runs(
-    name: str, request_class: Callable[P, Request]
-) -> Callable[Concatenate[AsyncWaveSpeed, P], Coroutine[Any, Any, Prediction]]:
-    """Make the method `name` that takes a request class's fields and runs the request.
+def _takes_fields_of(
+    request_class: Callable[P, Request],
+) -> Callable[
+    [Callable[[AsyncWaveSpeed, Request], Coroutine[Any, Any, Prediction]]],
+    Callable[Concatenate[AsyncWaveSpeed, P], Coroutine[Any, Any, Prediction]],
+]:
+    """Let a method that runs a request take the request class's fields instead.
 
     The method has the class's own signature: no field is written twice.
     """
 
-    async def run(self: AsyncWaveSpeed, /, *args: P.args, **kwargs: P.kwargs) -> Prediction:
-        return await self.run(request_class(*args, **kwargs))
+    def decorate(
+        run: Callable[[AsyncWaveSpeed, Request], Coroutine[Any, Any, Prediction]],
+    ) -> Callable[Concatenate[AsyncWaveSpeed, P], Coroutine[Any, Any, Prediction]]:
+        @wraps(run)
+        async def method(self: AsyncWaveSpeed, /, *args: P.args, **kwargs: P.kwargs) -> Prediction:
+            return await run(self, request_class(*args, **kwargs))
 
-    fields = inspect.signature(request_class)
-    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    run.__signature__ = fields.replace(  # type: ignore[attr-defined]  # read by inspect and help()
-        parameters=[itself, *fields.parameters.values()], return_annotation=Prediction
-    )
-    run.__name__, run.__qualname__ = name, f"AsyncWaveSpeed.{name}"
-    run.__doc__ = (
-        f"{request_class.__doc__}\n\n        Takes the fields of "
-        f"`{request_class.__name__}`; waits for the finished prediction, as `run` does.\n"
-    )
-    return run
+        fields = inspect.signature(request_class)
+        itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        method.__signature__ = fields.replace(  # type: ignore[attr-defined]  # inspect reads it
+            parameters=[itself, *fields.parameters.values()], return_annotation=Prediction
+        )
+        return method
+
+    return decorate
 
 
 @frozen
@@ -234,11 +239,45 @@ class AsyncWaveSpeed:
 
     # --- one request -----------------------------------------------------------------------------
 
-    flux_dev = _runs("flux_dev", FluxDev)
-    flux_dev_lora = _runs("flux_dev_lora", FluxDevLora)
-    flux_redux = _runs("flux_redux", FluxReduxDev)
-    flux_fill = _runs("flux_fill", FluxFillDev)
-    flux_kontext_multi = _runs("flux_kontext_multi", FluxKontextDevMulti)
+    @_takes_fields_of(FluxDev)
+    async def flux_dev(self, request: Request) -> Prediction:
+        """Make pictures from a prompt, or from a picture and a prompt.
+
+        Takes the fields of `FluxDev`, and answers or raises as `run` does.
+        """
+        return await self.run(request)
+
+    @_takes_fields_of(FluxDevLora)
+    async def flux_dev_lora(self, request: Request) -> Prediction:
+        """Make pictures from a prompt with LoRAs, or transform a picture or its masked part.
+
+        Takes the fields of `FluxDevLora`, and answers or raises as `run` does.
+        """
+        return await self.run(request)
+
+    @_takes_fields_of(FluxReduxDev)
+    async def flux_redux(self, request: Request) -> Prediction:
+        """Make variations of a picture.
+
+        Takes the fields of `FluxReduxDev`, and answers or raises as `run` does.
+        """
+        return await self.run(request)
+
+    @_takes_fields_of(FluxFillDev)
+    async def flux_fill(self, request: Request) -> Prediction:
+        """Fill the white part of a mask in a picture, as a prompt says.
+
+        Takes the fields of `FluxFillDev`, and answers or raises as `run` does.
+        """
+        return await self.run(request)
+
+    @_takes_fields_of(FluxKontextDevMulti)
+    async def flux_kontext_multi(self, request: Request) -> Prediction:
+        """Edit and combine pictures as a prompt says.
+
+        Takes the fields of `FluxKontextDevMulti`, and answers or raises as `run` does.
+        """
+        return await self.run(request)
 
     async def run(self, request: Request, *, timeout: float | None = None) -> Prediction:
         """Submit a request, wait, and answer the finished prediction.

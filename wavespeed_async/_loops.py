@@ -62,11 +62,14 @@ class LoopClock:
         return self._token is not None and self._token != current_token()
 
     def now(self) -> float:
-        """Tell the time, inside of the loop that was entered or outside of any."""
+        """Tell the time: by the loop that was entered, anywhere else by the machine's clock."""
         try:
-            now = anyio.current_time() + self._offset
+            inside = current_token() == self._token
         except anyio.NoEventLoopError:
+            inside = False
+        if not inside:
             return self._between()
+        now = anyio.current_time() + self._offset
         self._last = (now, time.monotonic())
         return now
 

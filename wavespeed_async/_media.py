@@ -11,8 +11,9 @@ import binascii
 import os
 import re
 import secrets
+import threading
 from base64 import b64decode
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -32,7 +33,7 @@ from wavespeed_async.errors import (
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from wavespeed_async._events import Observer
     from wavespeed_async._prediction import Prediction
@@ -62,7 +63,7 @@ _SIGNATURES = (
     (0, b"glTF", ".glb"),
 )
 """Where a file of each kind says what it is; the first that fits counts."""
-_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
+_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -133,76 +134,108 @@ class Storage:
     async def _save_one(self, output: str, stem: Path) -> Path:
         if not output.startswith(("http://", "https://")):
             content = await to_thread.run_sync(_decoded, output)
-            return await _write(_once(content), stem)
+            async with _part_of(stem) as part:
+                await part.add(content)
+                return await part.keep()
         waits = pauses(self._dice)
         tries_left = self._max_retries
         while True:
             try:
-                async with self._transport.download(output) as download:
-                    return await _write(download.chunks(), stem)
+                return await self._fetch(output, stem)
             except WaveSpeedError as error:
                 if tries_left == 0 or not is_passing(error):
                     raise
             tries_left -= 1
             await anyio.sleep(next(waits))
 
+    async def _fetch(self, output: str, stem: Path) -> Path:
+        async with self._transport.download(output) as download, _part_of(stem) as part:
+            async for chunk in download:
+                await part.add(chunk)
+            return await part.keep()
 
-async def _write(chunks: AsyncIterator[bytes], stem: Path) -> Path:
-    """Write what comes beside its final name, and give it that name once it is whole."""
-    part = stem.with_name(f".{stem.name}.{secrets.token_hex(4)}.part")
-    with anyio.CancelScope(shield=True):  # so that an open file is always known, and closed
-        file: BinaryIO = await to_thread.run_sync(_open_new, part)
+
+@asynccontextmanager
+async def _part_of(stem: Path) -> AsyncGenerator[_Part]:
+    """Write a file beside its final name; what is not kept is removed, whatever happens."""
+    part = _Part(stem)
     try:
-        suffix = suffix_of(await _fill(file, chunks))
-        path = stem.with_name(stem.name + suffix)
-        await to_thread.run_sync(_keep, file, part, path)
+        await to_thread.run_sync(part.open)
+        yield part
     finally:
         with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(_discard, file, part)
-    return path
+            await to_thread.run_sync(part.discard)
 
 
-async def _fill(file: BinaryIO, chunks: AsyncIterator[bytes]) -> bytes:
-    """Write what comes, up to the bound, a buffer at a time in a thread; answer its first bytes."""
-    size, head, buffer = 0, b"", bytearray()
-    async for chunk in chunks:
-        size += len(chunk)
-        if size > LARGEST_OUTPUT:
+class _Part:
+    """Hold a file that is being written, a buffer at a time in a thread.
+
+    asyncio's own cancelling does not wait for the thread of the call that it ends. So the lock has
+    the next step wait for it, and a step that comes after `discard` does nothing.
+    """
+
+    def __init__(self, stem: Path) -> None:
+        self._stem = stem
+        self._path = stem.with_name(f".{stem.name}.{secrets.token_hex(4)}.part")
+        self._lock = threading.Lock()
+        self._discarded = False
+        self._file: BinaryIO | None = None
+        self._buffer = bytearray()
+        self._head = b""
+        self._size = 0
+
+    async def add(self, chunk: bytes) -> None:
+        """Add to the file, up to the bound."""
+        self._size += len(chunk)
+        if self._size > LARGEST_OUTPUT:
             text = f"the output is larger than {LARGEST_OUTPUT} bytes"
             raise APIStatusError(text, status_code=200)  # not to be tried again
-        head = head if len(head) >= HEAD else (head + chunk)[:HEAD]
-        buffer += chunk
-        if len(buffer) >= BUFFER:
-            await to_thread.run_sync(file.write, bytes(buffer))
-            buffer.clear()
-    await to_thread.run_sync(file.write, bytes(buffer))
-    if size == 0 or _PAGE.match(head):
-        text = "the output is empty" if size == 0 else "the output is a web page, not a picture"
-        raise APIResponseError(text, body=head.decode("latin-1"))
-    return head
+        if len(self._head) < HEAD:
+            self._head = (self._head + chunk)[:HEAD]
+        self._buffer += chunk
+        if len(self._buffer) >= BUFFER:
+            await to_thread.run_sync(self._write)
 
+    async def keep(self) -> Path:
+        """Give the file its name in one step, now that it is whole; answer that name."""
+        if self._size == 0 or _PAGE.match(self._head):
+            text = "the output is empty" if self._size == 0 else "the output is a web page"
+            raise APIResponseError(text, body=self._head.decode("latin-1"))
+        path = self._stem.with_name(self._stem.name + suffix_of(self._head))
+        await to_thread.run_sync(self._move, path)
+        return path
 
-def _open_new(part: Path) -> BinaryIO:
-    return part.open("xb")
+    def open(self) -> None:
+        """Make the file."""
+        with self._lock:
+            if not self._discarded:
+                self._file = self._path.open("xb")
 
+    def discard(self) -> None:
+        """Remove the file, unless it was kept."""
+        with self._lock:
+            self._discarded = True
+            if self._file is not None:
+                with suppress(OSError):  # a full disk says so again at each attempt to flush
+                    self._file.close()
+                self._file = None
+                self._path.unlink(missing_ok=True)
 
-def _keep(file: BinaryIO, part: Path, path: Path) -> None:
-    """Bring a file onto the disk, then move it to its name in one step."""
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-    part.replace(path)
+    def _write(self) -> None:
+        with self._lock:
+            if self._file is not None:
+                self._file.write(self._buffer)
+                self._buffer.clear()
 
-
-def _discard(file: BinaryIO, part: Path) -> None:
-    """Remove what is left of a file that was not kept."""
-    with suppress(OSError):  # a full disk says so again at each attempt to flush
-        file.close()
-    part.unlink(missing_ok=True)
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
+    def _move(self, path: Path) -> None:
+        """Bring the file onto the disk, then to its name."""
+        self._write()
+        with self._lock:
+            if self._file is not None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+                self._path.replace(path)
 
 
 def _decoded(output: str) -> bytes:

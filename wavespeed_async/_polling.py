@@ -4,7 +4,7 @@ The rule. If T is the time that a model takes, and a prediction of age a was not
 poll, then by age u its answer is expected to have been lying ready for
 
     lying(u; a) = ∫ P(T <= x | T > a) dx  from a to u
-                = (u·(F(u) - F(a)) - (M(u) - M(a))) / (1 - F(a)),   M(x) = E[T; T <= x]
+                = (u·(S(a) - S(u)) - (M(a) - M(u))) / S(a),   S(x) = P(T > x), M(x) = E[T; T > x]
 
 seconds. Poll when that reaches the poll cost: what a request is worth, in seconds of waiting. This
 is optimal inspection (Barlow, Hunter and Proschan 1963; Keller, Management Science 21(3), 1974). T
@@ -28,7 +28,7 @@ from attrs import define, evolve, frozen
 from wavespeed_async._calls import Turn
 from wavespeed_async._codec import failure
 from wavespeed_async._events import PredictionPolled
-from wavespeed_async._retry import is_passing, pauses
+from wavespeed_async._retry import is_passing, pause_after, pauses
 from wavespeed_async.errors import (
     LimiterTimeoutError,
     NotFoundError,
@@ -48,13 +48,18 @@ __all__ = ["Latency", "LatencyRecord", "Poller", "next_poll"]
 
 POLL_COST = 1 / 60
 """What a poll costs in seconds of waiting, as a share of `per`: 1 s of a minute."""
-USUAL = 5 / 60
-"""What a model is taken to need before its first prediction was seen, as a share of `per`."""
+USUAL, WIDE = 2 / 60, 1.0
+"""What a model is taken to need before its first prediction was seen, as a share of `per`, and how
+widely that may be off (the spread of the logarithm): the first poll comes after 3 s of a minute."""
 SPREAD = 0.6
-"""The spread (of the logarithm) that is assumed until enough was seen to tell."""
+"""The spread that is assumed until enough was seen to tell."""
 REMEMBERED = 60
 TRUST = 4
 """How many predictions the assumed spread counts for."""
+NEVER = 1e-250
+"""A probability too small to go on with."""
+EXACT = 1e-4
+"""How exact the time until the next poll is, as a share of it."""
 LAST_LOOK = 0.5
 """Seconds before a deadline at which a prediction is polled a last time."""
 
@@ -70,24 +75,25 @@ class Latency:
 
     def lying(self, age: float, missed: float) -> float:
         """Tell for how long the answer is expected to have been ready, as at the file's head."""
-        done, mass = self._parts(age)
-        done_before, mass_before = self._parts(missed)
-        if done_before > 1 - 1e-9:  # far beyond all that was seen: it is ready any moment
+        open_, mass = self._beyond(age)
+        open_before, mass_before = self._beyond(missed)
+        if open_before < NEVER:  # far beyond all that was seen: it is ready any moment
             return age - missed
-        return (age * (done - done_before) - (mass - mass_before)) / (1 - done_before)
+        lying = (age * (open_before - open_) - (mass_before - mass)) / open_before
+        return min(max(lying, 0.0), age - missed)  # nothing else, however numbers are rounded
 
-    def _parts(self, x: float) -> tuple[float, float]:
-        """Answer P(T <= x) and E[T; T <= x]."""
-        if x <= 0:
-            return 0.0, 0.0
-        z = (math.log(x) - self.mu) / self.sigma
+    def _beyond(self, x: float) -> tuple[float, float]:
+        """Answer P(T > x) and E[T; T > x]."""
         mean = math.exp(self.mu + self.sigma**2 / 2)
-        return _cdf(z), mean * _cdf(z - self.sigma)
+        if x <= 0:
+            return 1.0, mean
+        z = (math.log(x) - self.mu) / self.sigma
+        return _above(z), mean * _above(z - self.sigma)
 
 
-def _cdf(z: float) -> float:
-    """Answer P(Z <= z) of the normal distribution; `statistics` would take 2 ms to import."""
-    return 0.5 * math.erfc(-z / _ROOT_2)
+def _above(z: float) -> float:
+    """Answer P(Z > z) of the normal distribution; `statistics` would take 2 ms to import."""
+    return 0.5 * math.erfc(z / _ROOT_2)
 
 
 def next_poll(latency: Latency, missed: float, cost: float, interval: float) -> float:
@@ -99,16 +105,16 @@ def next_poll(latency: Latency, missed: float, cost: float, interval: float) -> 
         cost: What a poll costs, in seconds of waiting.
         interval: Least time between two polls.
     """
-    low, high = missed, missed + max(cost, interval, 1e-3)
-    while latency.lying(high, missed) < cost:
-        low, high = high, missed + 2 * (high - missed)
-    while high - low > 1e-3 * cost:
+    low, high = 0.0, max(cost, interval, 1e-3)
+    while latency.lying(missed + high, missed) < cost:
+        low, high = high, 2 * high
+    while high - low > EXACT * high:
         middle = (low + high) / 2
-        if latency.lying(middle, missed) < cost:
+        if latency.lying(missed + middle, missed) < cost:
             low = middle
         else:
             high = middle
-    return max(high, missed + interval)
+    return missed + max(high, interval)
 
 
 class LatencyRecord:
@@ -135,7 +141,7 @@ class LatencyRecord:
         """Tell what is known so far."""
         count = len(self._seen)
         if count == 0:
-            return Latency(self._usual, SPREAD)
+            return Latency(self._usual, WIDE)
         mu = sum(self._seen) / count
         squares = sum((value - mu) ** 2 for value in self._seen)
         variance = (TRUST * SPREAD**2 + squares) / (TRUST + count - 1)
@@ -149,6 +155,8 @@ class _Watch:
     Attributes:
         seen: The prediction as it was seen last.
         born: When it was submitted, or was first asked for if another process made it.
+        submitted: Whether this call has just submitted it.
+        dated: Whether `born` is when it was submitted.
         attended: Whether it holds a slot here, on behalf of this wait.
         reached: Whether the server has answered within this call.
         missed: Its age when it was last found running.
@@ -160,6 +168,8 @@ class _Watch:
 
     seen: Prediction
     born: float
+    submitted: bool
+    dated: bool
     attended: bool
     reached: bool
     waits: Iterator[float]
@@ -224,26 +234,29 @@ class Poller:
         watch = _Watch(
             seen=prediction,
             born=now - (age or 0.0),
+            submitted=attended,
+            dated=age is not None and (attended or prediction.request is not None),
             attended=attended or self._limiter.attend(prediction.id),
             reached=attended,
             waits=pauses(self._dice),
         )
-        watch.due = now if age is None else self._due(watch, turn)
+        watch.due = now if age is None else self._next_due(watch, turn)
         return watch
 
     async def _poll(self, watch: _Watch, turn: Turn) -> None:
         """Poll once, and decide when to poll next."""
-        age = anyio.current_time() - watch.born
-        request = watch.seen.request
         try:
-            seen = await self._calls.poll(watch.seen.id, turn, request.version if request else "v3")
+            permit = await self._calls.turn_to_poll(turn)
+            age = anyio.current_time() - watch.born
+            seen = await self._calls.read(watch.seen.id, permit, _version(watch.seen))
         except LimiterTimeoutError:
             return  # the deadline has come: the scope around this ends the wait
         except WaveSpeedError as error:
-            watch.due = anyio.current_time() + self._bear(watch, error, turn)
+            at = anyio.current_time() + self._bear(watch, error, turn)
+            watch.due = self._before_deadline(at, anyio.current_time(), turn)
             return
         ready = anyio.current_time() - watch.born
-        watch.seen = evolve(seen, model=seen.model or watch.seen.model, request=request)
+        watch.seen = _joined(seen, watch.seen)
         watch.reached, watch.failures, watch.failure = True, 0, None
         self._calls.tell(PredictionPolled(prediction=watch.seen, age=age))
         if seen.status.ended:
@@ -254,12 +267,14 @@ class Poller:
             self._limiter.adopt(seen.id)
             watch.attended = True
         watch.missed = age
-        watch.due = self._due(watch, turn)
+        watch.due = self._next_due(watch, turn)
 
     def _learn(self, watch: _Watch, ready: float) -> None:
+        """Learn how long it took, where that is known: by the server, or by having watched."""
         milliseconds = watch.seen.inference_ms
         inference = None if milliseconds is None else milliseconds / 1000
-        self._record(watch.seen.model).learn(watch.missed, ready, inference)
+        if watch.dated and (watch.submitted or inference):
+            self._record(watch.seen.model).learn(watch.missed, ready, inference)
 
     def _bear(self, watch: _Watch, error: WaveSpeedError, turn: Turn) -> float:
         """Bear a failed poll, and answer the pause until the next; raise what will not pass."""
@@ -269,7 +284,8 @@ class Poller:
         bearable = is_passing(error) and (watch.reached or watch.failures <= self._max_retries)
         if isinstance(error, RateLimitError) and (error.retry_after or 0.0) >= turn.left():
             bearable = False
-        pause = 0.0 if isinstance(error, RateLimitError) else next(watch.waits)
+        least = self._limiter.limits.min_poll_interval
+        pause = max(pause_after(error, next(watch.waits)), least)
         self._calls.failed("GET", watch.seen.id, error, pause if bearable else None)
         if isinstance(error, NotFoundError):
             self._limiter.ended(watch.seen.id)
@@ -278,18 +294,25 @@ class Poller:
             raise error
         return pause
 
-    def _due(self, watch: _Watch, turn: Turn) -> float:
-        """Tell when to poll next: by the rule, or a last time just before the deadline."""
+    def _next_due(self, watch: _Watch, turn: Turn) -> float:
+        """Tell when to poll next by the rule."""
         at = watch.born + self._next_age(watch.seen.model, watch.missed)
+        return self._before_deadline(at, watch.born + watch.missed, turn)
+
+    def _before_deadline(self, at: float, polled: float, turn: Turn) -> float:
+        """Put the next poll forward to just before the deadline, if it would come too late."""
         last = turn.deadline - LAST_LOOK
-        earliest = watch.born + watch.missed + self._limiter.limits.min_poll_interval
-        return last if at > last >= earliest else at
+        soonest = polled + self._limiter.limits.min_poll_interval
+        return last if at > last >= soonest and last > anyio.current_time() else at
 
     async def result(self, prediction: Prediction, turn: Turn) -> Prediction:
         """Ask for a prediction once; one that runs is given a slot, wherever it was made."""
-        request = prediction.request
-        version = request.version if request else "v3"
-        seen = evolve(await self._calls.result(prediction.id, turn, version), request=request)
+        try:
+            found = await self._calls.result(prediction.id, turn, _version(prediction))
+        except NotFoundError:
+            self._limiter.ended(prediction.id)
+            raise
+        seen = _joined(found, prediction)
         if seen.status.ended:
             self._calls.settle(seen)
         elif self._limiter.age(seen.id) is None:
@@ -328,6 +351,15 @@ class Poller:
         if model not in self._records:
             self._records[model] = LatencyRecord(self._limiter.limits.per * USUAL)
         return self._records[model]
+
+
+def _version(prediction: Prediction) -> str:
+    return prediction.request.version if prediction.request else "v3"
+
+
+def _joined(seen: Prediction, known: Prediction) -> Prediction:
+    """Keep what was known of a prediction and no poll tells."""
+    return evolve(seen, model=seen.model or known.model, request=known.request)
 
 
 def _timed_out(watch: _Watch) -> PredictionTimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
-__all__ = ["is_passing", "pauses", "seconds_to_wait"]
+__all__ = ["is_passing", "pause_after", "pauses", "seconds_to_wait"]
 
 FIRST, LONGEST = 0.5, 8.0
-PASSING = frozenset({429, 500, 502, 503, 504})
+LIMITED = 429
+PASSING = frozenset({408, 429, *range(500, 600), *range(5000, 6000)}) - {501, 505}
+"""Codes that mean "try again later": HTTP's, gateways' own (52x), and the API's (5xxx)."""
 
 
 def pauses(dice: random.Random) -> Iterator[float]:
@@ -44,6 +47,17 @@ def is_passing(error: Exception) -> bool:
     return passing and not isinstance(error, SubmissionUnconfirmedError)
 
 
+def pause_after(error: Exception, pause: float) -> float:
+    """Tell how long to wait after a failed try, where `pause` is usual.
+
+    After a 429 it is 0, since the limiter makes the pause, for the whole account; except where the
+    429 stood under HTTP 200, which the limiter does not see.
+    """
+    if not isinstance(error, RateLimitError):
+        return pause
+    return 0.0 if error.status_code == LIMITED else max(pause, error.retry_after or 0.0)
+
+
 def seconds_to_wait(retry_after: str | None, now: float) -> float | None:
     """Read a `Retry-After` header, in seconds or as a date; `now` is in Unix seconds."""
     if retry_after is None:
@@ -52,7 +66,9 @@ def seconds_to_wait(retry_after: str | None, now: float) -> float | None:
         seconds = float(retry_after)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(retry_after).timestamp() - now
-        except (ValueError, OverflowError):
+            date = parsedate_to_datetime(retry_after)
+        except ValueError:
             return None
+        # The one form of an HTTP date without a zone is in GMT like the others.
+        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
     return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,7 +1,11 @@
 """The only file that speaks HTTP: one pool of connections, and what may go wrong on the wire.
 
 The key. It is put on a request as that request goes to the API's own origin, and taken off again
-when it is over: no output URL, redirect, response or exception ever holds it.
+when it is over: no output URL, redirect, response or exception ever holds it. Where a server says
+it back, it is blotted out.
+
+What has left. httpx's own transport tells when it connects and when it begins to send; of another
+one a request counts as sent from its start, unless the error is one of connecting.
 
 The pool. The queue is before it (`_room`), so that no caller waits inside it and it has no time
 limit of its own. Idle connections are closed after 4 s, sooner than servers do (5 s is the shortest
@@ -14,14 +18,15 @@ from __future__ import annotations
 import re
 import sys
 import time
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
 import httpx
+from anyio.lowlevel import checkpoint_if_cancelled
 from attrs import frozen
 
 from wavespeed_async._events import LimiterPaused, RequestAnswered, RequestSent, notify
@@ -33,35 +38,32 @@ from wavespeed_async.errors import (
     APIResponseError,
     APIStatusError,
     ConfigurationError,
+    WaveSpeedError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from wavespeed_async._events import Observer
     from wavespeed_async.limits import Permit
 
-__all__ = ["Answer", "Download", "Transport", "base_url_root"]
+__all__ = ["Answer", "Download", "Transport", "Wire", "base_url_root"]
 
 CONNECT_TIMEOUT = 10.0
 RESPONSE_TIMEOUT = 30.0
 """Seconds until an answer has to be there (flux-dev page: response timeout 30 seconds)."""
 HELD_TIMEOUT = 100.0
 """The same where the server holds the request: sync mode gives up after 90 s at the server."""
+DOWNLOAD_TIMEOUT = 1800.0
+"""Seconds to wait for the parts of one output, however steadily it trickles."""
 CONNECTIONS = 200
 KEEPALIVE = 4.0
 LARGEST_ANSWER = 256 * 1024 * 1024
 """Bytes of one answer: four base64 PNGs of 1536x1536 pixels are about 40 million."""
 REDIRECTS = 5
-
-_NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
-"""What httpx raises before the first byte of a request has left."""
+LAST_PORT = 65535
+SHORTEST_KEY = 8
+"""Characters from which on a key is blotted out of good answers too, not of refusals alone."""
 
 
 @frozen
@@ -73,27 +75,56 @@ class Answer:
     retry_after: float | None
 
 
-class Download:
-    """Stream one output."""
+class Wire:
+    """Know whether any byte of one request may have left.
+
+    Attributes:
+        may_have_left: False as long as it provably has not.
+    """
+
+    def __init__(self) -> None:
+        self.may_have_left = False
+        self._sending = False
+
+    async def trace(self, name: str, _: Mapping[str, Any]) -> None:
+        """Hear from httpcore how far it is."""
+        if name.endswith("send_request_headers.started"):
+            self.may_have_left = self._sending = True
+        elif name.startswith("connection.connect_") and not self._sending:
+            self.may_have_left = False
+
+
+class Download(AsyncIterator[bytes]):
+    """Iterate over the bytes of one output as they come.
+
+    Raises:
+        APIConnectionError: The connection broke before the end.
+        APIResponseError: The output is not encoded as it says.
+    """
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
+        self._parts = response.aiter_bytes()
+        self._waited = 0.0
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the output's bytes as they come.
-
-        Raises:
-            APIConnectionError: The connection broke before the end.
-        """
+    async def __anext__(self) -> bytes:
+        started = anyio.current_time()
         try:
-            async for chunk in self._response.aiter_bytes():
-                yield chunk
-        except httpx.TransportError as error:
-            text = f"the output broke off: {_reason(error)}"
-            raise APIConnectionError(text) from error
-        except httpx.DecodingError as error:
-            text = f"the output is not encoded as it says: {error}"
-            raise APIResponseError(text) from error
+            part = await anext(self._parts)
+            self._waited += anyio.current_time() - started
+            if self._waited <= DOWNLOAD_TIMEOUT:
+                return part
+            failure: WaveSpeedError = APIConnectionError("the output trickled for too long")
+        except StopAsyncIteration:
+            raise
+        except Exception as error:  # noqa: BLE001 (a transport may raise anything)
+            failure = _told(error, "the output broke off")
+        raise failure
+
+    async def aclose(self) -> None:
+        """Close its connection, wherever the reader stopped."""
+        await _unwind(self._parts)
+        await self._response.aclose()
 
 
 class Transport:
@@ -121,7 +152,13 @@ class Transport:
         self._observe = observe
         self._clock = LoopClock()
         self._pool: httpx.AsyncClient | None = None
+        self._room: anyio.CapacityLimiter
+        self._stranded = False
         self._closed = False
+
+    def wire(self) -> Wire:
+        """Answer what can tell, of one request to be sent, whether any of it may have left."""
+        return Wire()
 
     async def send(
         self,
@@ -131,60 +168,57 @@ class Transport:
         permit: Permit,
         content: bytes | None = None,
         held: bool = False,
+        wire: Wire | None = None,
     ) -> Answer:
-        """Send one request to the API and report to its permit.
+        """Send one request to the API and report to its permit; `wire` is told how far it came.
 
         Raises:
             APIConnectionError: No answer came; `.sent` tells whether the request may have arrived.
         """
         timeout = HELD_TIMEOUT if held else RESPONSE_TIMEOUT
+        wire = wire or self.wire()
         try:
-            pool = self._current_pool()
-            await self._room.acquire()
-        except BaseException:
-            permit.withdrawn()
-            raise
-        try:
-            notify(self._observe, RequestSent(method=method, path=path))
-            started = anyio.current_time()
-            request = pool.build_request(
-                method,
-                self.root + path,
-                content=content,
-                headers=_API_HEADERS if content is None else _JSON_HEADERS,
-                timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT, pool=None),
-            )
-            answer = await self._exchange(pool, request, permit, CONNECT_TIMEOUT + timeout)
-            seconds = anyio.current_time() - started
+            self._current_pool()
+            async with self._room:
+                pool = self._current_pool()  # again: it may have been closed meanwhile
+                request = pool.build_request(
+                    method,
+                    self.root + path,
+                    content=content,
+                    headers=_API_HEADERS if content is None else _JSON_HEADERS,
+                    timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT, pool=None),
+                    extensions={"trace": wire.trace},
+                )
+                notify(self._observe, RequestSent(method=method, path=path))
+                started = anyio.current_time()
+                answer = await self._exchange(request, permit, wire, CONNECT_TIMEOUT + timeout)
+                seconds = anyio.current_time() - started
         finally:
-            self._room.release()
-        notify(
-            self._observe,
-            RequestAnswered(
-                method=method, path=path, status_code=answer.status_code, seconds=seconds
-            ),
+            permit.withdrawn()  # of no effect once it was answered or given up
+        event = RequestAnswered(
+            method=method, path=path, status_code=answer.status_code, seconds=seconds
         )
+        notify(self._observe, event)
         return answer
 
     async def _exchange(
-        self, pool: httpx.AsyncClient, request: httpx.Request, permit: Permit, timeout: float
+        self, request: httpx.Request, permit: Permit, wire: Wire, timeout: float
     ) -> Answer:
         try:
             with anyio.fail_after(timeout):
-                response = await pool.send(request, auth=self._auth, stream=True)
+                await checkpoint_if_cancelled()  # the last moment to be cancelled for nothing
+                wire.may_have_left = True
+                response = await self._current_pool().send(request, auth=self._auth, stream=True)
                 try:
                     return await self._read(response, permit)
                 finally:
                     await response.aclose()
-        except _NEVER_SENT as error:
-            permit.withdrawn()
-            text = f"no connection to {request.url.host}: {_reason(error)}"
-            raise APIConnectionError(text, sent=False) from error
-        except (httpx.HTTPError, TimeoutError) as error:
-            text = f"no answer from {request.url.host}: {_reason(error)}"
-            raise APIConnectionError(text) from error
+        except Exception as error:  # noqa: BLE001 (a transport may raise anything)
+            failure = _told(error, f"no answer from {request.url.host}", wire)
         finally:
-            permit.given_up()
+            if wire.may_have_left:
+                permit.given_up()
+        raise failure
 
     async def _read(self, response: httpx.Response, permit: Permit) -> Answer:
         """Read an answer whole; its status counts even where its body breaks off."""
@@ -200,12 +234,12 @@ class Transport:
             if response.is_success:
                 raise
             body = b""
-        if not response.is_success:
+        if not response.is_success or len(self._key) >= SHORTEST_KEY:
             body = body.replace(self._key.encode(), b"***")
         return Answer(status, body, retry_after)
 
     @asynccontextmanager
-    async def download(self, url: str) -> AsyncIterator[Download]:
+    async def download(self, url: str) -> AsyncGenerator[Download]:
         """Open an output for streaming, without the key; redirects are followed without it too.
 
         Raises:
@@ -214,22 +248,24 @@ class Transport:
         """
         pool = self._current_pool()
         timeout = httpx.Timeout(RESPONSE_TIMEOUT, connect=CONNECT_TIMEOUT, pool=None)
-        request = pool.build_request("GET", url, timeout=timeout)
-        host = request.url.host
+        failure: WaveSpeedError | None = None
         try:
+            request = pool.build_request("GET", url, timeout=timeout)
             response = await pool.send(request, stream=True, follow_redirects=True)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            text = f"the output could not be fetched from {host}: {_reason(error)}"
-            raise APIConnectionError(text) from error
+        except Exception as error:  # noqa: BLE001 (a transport may raise anything)
+            failure = _told(error, "the output could not be fetched")
+        if failure is not None:
+            raise failure
+        download = Download(response)
         try:
             if not response.is_success:
-                status = response.status_code
+                status, host = response.status_code, response.url.host
                 text = f"the output could not be fetched from {host}: HTTP {status}"
                 raise APIStatusError(text, status_code=status, code=status)
-            yield Download(response)
+            yield download
         finally:
             with anyio.CancelScope(shield=True):
-                await response.aclose()
+                await download.aclose()
 
     async def aclose(self) -> None:
         """Close the pool; the transport is of no use after."""
@@ -245,7 +281,10 @@ class Transport:
             raise ConfigurationError(message)
         if self._clock.enter("the client") and self._pool is not None:
             self._pool = None
-            _refuse_bound(self._transport)
+            self._stranded = _is_bound(self._transport)
+        if self._stranded:
+            message = "the transport given to this client belongs to an event loop that has ended"
+            raise ConfigurationError(message)
         if self._pool is None:
             self._room = anyio.CapacityLimiter(CONNECTIONS)
             self._pool = _open_pool(self._transport)
@@ -280,16 +319,22 @@ def base_url_root(base_url: str) -> str:
     Raises:
         ConfigurationError: It is no http(s) URL.
     """
-    parts = urlsplit(base_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    try:
+        url = httpx.URL(base_url)
+        usable = url.scheme in {"http", "https"} and url.host and (url.port or 0) <= LAST_PORT
+        usable = usable and not (url.query or url.fragment or url.userinfo)
+    except (httpx.InvalidURL, TypeError):
+        usable = False
+    if not usable or _SPACE.search(base_url):
         message = (
             f"base_url must be an http(s) URL such as https://api.wavespeed.ai, not {base_url!r}"
         )
         raise ConfigurationError(message)
-    return _API_PATH.sub("", base_url)
+    return str(url.copy_with(path=_API_PATH.sub("", url.path) or "/")).rstrip("/")
 
 
 _API_PATH = re.compile(r"(/api(/v\d+)?)?/*$")
+_SPACE = re.compile(r"\s")
 _API_HEADERS = {
     "X-Client-Name": "wavespeed-async",
     "X-Client-Version": __version__,
@@ -317,33 +362,105 @@ def _aiohttp_transport() -> httpx.AsyncBaseTransport:
         message = 'transport="aiohttp" works under asyncio only; under trio leave it out'
         raise ConfigurationError(message)
     try:
+        import aiohttp  # noqa: PLC0415 (an extra)
         from httpx_aiohttp import AiohttpTransport  # noqa: PLC0415 (an extra)
     except ImportError as error:
         message = "transport=\"aiohttp\" needs: pip install 'wavespeed-async[aiohttp]'"
         raise ConfigurationError(message) from error
-    transport: httpx.AsyncBaseTransport = AiohttpTransport()
-    return transport
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                ssl=transport.ssl_context, limit=0, keepalive_timeout=KEEPALIVE
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    transport = AiohttpTransport(client=session)
+    bare: httpx.AsyncBaseTransport = transport
+    return bare
 
 
-def _refuse_bound(transport: Any) -> None:
-    """Refuse a transport of the caller's whose connections belong to an event loop that ended."""
+def _is_bound(transport: object) -> bool:
+    """Tell whether a transport of the caller's has connections that belong to one event loop."""
     loopless = (httpx.MockTransport, httpx.ASGITransport)
-    if isinstance(transport, httpx.AsyncBaseTransport) and not isinstance(transport, loopless):
-        message = "the transport given to this client belongs to an event loop that has ended"
-        raise ConfigurationError(message)
+    return isinstance(transport, httpx.AsyncBaseTransport) and not isinstance(transport, loopless)
 
 
 async def _bounded(response: httpx.Response) -> bytes:
     """Read a body up to the bound."""
     parts: list[bytes] = []
     room = LARGEST_ANSWER
-    async for part in response.aiter_bytes():
+    stream = response.aiter_bytes()
+    async for part in stream:
         room -= len(part)
         if room < 0:
+            await _unwind(stream)
             text = f"the answer is larger than {LARGEST_ANSWER} bytes"
             raise APIResponseError(text, status_code=response.status_code)
         parts.append(part)
     return b"".join(parts)
+
+
+async def _unwind(stream: AsyncIterator[bytes]) -> None:
+    """End a stream before its end, from its innermost generator on.
+
+    Closing the outermost would leave the others to the garbage collector, which trio resents.
+    """
+    with anyio.CancelScope(shield=True) as scope, suppress(httpx.HTTPError, httpx.StreamError):
+        scope.cancel()
+        async for _ in stream:
+            pass
+
+
+# --- what went wrong -----------------------------------------------------------------------------
+
+
+def _told(error: Exception, what: str, wire: Wire | None = None) -> WaveSpeedError:
+    """Tell in this package's terms what a transport raised; `wire` notes if nothing has left.
+
+    To be raised outside of the `except` block: an error that is not httpx's may hold the request
+    with the key (aiohttp's do), and so must be neither the cause nor the context.
+    """
+    if isinstance(error, WaveSpeedError):
+        return error
+    if wire is not None and _never_left(error):
+        wire.may_have_left = False
+    failure: WaveSpeedError
+    if isinstance(error, httpx.DecodingError):
+        failure = APIResponseError(f"{what}: it is not encoded as it says: {error}")
+    else:
+        sent = wire is None or wire.may_have_left
+        failure = APIConnectionError(f"{what}: {_reason(error)}", sent=sent)
+    if isinstance(error, httpx.HTTPError | TimeoutError):
+        failure.__cause__ = error
+    return failure
+
+
+_CONNECTING = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+"""What httpx raises before the first byte of a request has left."""
+
+_AIOHTTP_CONNECTING = {"ClientConnectorError", "ConnectionTimeoutError", "ClientHttpProxyError"}
+
+
+def _never_left(error: Exception) -> bool:
+    """Tell whether an error is one of connecting, so that no byte has left.
+
+    httpx-aiohttp turns each lost connection into a ConnectTimeout, even where the request was
+    sent: there it is aiohttp's own error that decides.
+    """
+    if not isinstance(error, _CONNECTING):
+        return False
+    cause = error.__cause__
+    if cause is None or not type(cause).__module__.startswith("aiohttp"):
+        return True
+    return any(kind.__name__ in _AIOHTTP_CONNECTING for kind in type(cause).__mro__)
 
 
 def _reason(error: Exception) -> str:
@@ -353,7 +470,7 @@ def _reason(error: Exception) -> str:
 
 _WORDS: Mapping[type[Exception], str] = {
     httpx.ConnectTimeout: f"not connected within {CONNECT_TIMEOUT:.0f} s",
-    httpx.ReadTimeout: f"nothing came for {RESPONSE_TIMEOUT:.0f} s",
-    httpx.WriteTimeout: f"nothing could be sent for {RESPONSE_TIMEOUT:.0f} s",
+    httpx.ReadTimeout: "nothing came in time",
+    httpx.WriteTimeout: "nothing could be sent in time",
     TimeoutError: "the time for an answer ran out",
 }

@@ -25,7 +25,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     """Run asyncio on a clock that jumps to the next timer as soon as nothing is ready."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now: float = 0.0
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:

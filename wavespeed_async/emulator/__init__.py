@@ -27,14 +27,14 @@ try:
     )
     from wavespeed_async.emulator._settings import Settings
     from wavespeed_async.emulator._wishes import OUTCOMES, SHAPES
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in _EXTRA:
+except ModuleNotFoundError as _error:
+    if (_error.name or "").partition(".")[0] not in _EXTRA:
         raise
-    message = (
-        f"the emulator needs {error.name}, which is not installed: "
+    _message = (
+        f"the emulator needs {_error.name}, which is not installed: "
         "pip install 'wavespeed-async[emulator]'"
     )
-    raise ConfigurationError(message) from error
+    raise ConfigurationError(_message) from _error
 
 __all__ = [
     "FAULTS",

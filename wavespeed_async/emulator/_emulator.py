@@ -120,7 +120,7 @@ class Emulator:
             faults: What goes wrong, and how often; nothing by default.
             time_source: A clock in seconds; `anyio.current_time` for a virtual one.
         """
-        self.settings = Settings(
+        self.settings: Settings = Settings(
             requests=requests,
             per=per,
             concurrency=concurrency,

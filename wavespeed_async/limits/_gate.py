@@ -7,10 +7,14 @@ After the pause one request passes; its answer opens the gate, or closes it for 
 
 from __future__ import annotations
 
+import math
+
 __all__ = ["Gate"]
 
 FIRST_PAUSE = 1 / 60
 """The first pause as a share of `per`: 1 s of a minute. Each further one is twice as long."""
+LONGEST_PAUSE = 60
+"""The longest pause that is obeyed, in `per`: an hour of a minute. Then a probe asks again."""
 
 
 class Gate:
@@ -19,6 +23,7 @@ class Gate:
     def __init__(self, per: float) -> None:
         self.per = per
         self._opens_at: float | None = None  # None: open
+        self._asked = False
         self._probing = False
         self._strikes = 0
         self._pass = 0  # what a request passed with; those before a 429 have another one
@@ -36,9 +41,13 @@ class Gate:
         """Tell for how many seconds nothing can pass; 0 if only a probe's answer is missing."""
         return 0.0 if self._opens_at is None else max(0.0, self._opens_at - now)
 
-    def next_change(self) -> float | None:
-        """Tell when a probe may pass; None if the gate is open, or if a probe is on its way."""
-        return None if self._probing else self._opens_at
+    def asked_pause(self, now: float) -> float:
+        """Tell how many seconds are left of a pause that the API asked for, in so many words."""
+        return self.opens_in(now) if self._asked else 0.0
+
+    def next_change(self, now: float) -> float:
+        """Tell when the pause ends; infinity if the clock alone changes nothing any more."""
+        return self._opens_at if self._opens_at is not None and self._opens_at > now else math.inf
 
     def enter(self) -> int:
         """Let a request pass that was admitted; answer the number to report on it with."""
@@ -52,7 +61,9 @@ class Gate:
         """
         if passed != self._pass:
             return None
-        pause = retry_after or min(self.per, self.per * FIRST_PAUSE * 2**self._strikes)
+        own = min(self.per, self.per * FIRST_PAUSE * 2**self._strikes)
+        pause = min(retry_after or own, self.per * LONGEST_PAUSE)
+        self._asked = bool(retry_after)
         self._strikes = min(self._strikes + 1, 30)
         self._pass += 1
         self._probing = False

@@ -11,8 +11,9 @@ Order. A lower priority number goes first. Within one, submissions go before pol
 fill the slots, until the first poll has waited for a twelfth of `per` (5 s of a minute). Each kind
 is first come first served. A submission that lacks a slot holds up nobody.
 
-Slots of predictions that nobody waits for. The submission at the front, while it lacks a slot, is
-sent on an errand: it asks for such a prediction, through the function that it brought along.
+Slots of predictions that nobody waits for. The submission at the front, while it lacks a slot, has
+an errand: it asks for such a prediction, through the function that it brought along. It goes on
+waiting meanwhile, and what it got ends its errand.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import anyio
 
 from wavespeed_async._loops import LoopClock
 from wavespeed_async.errors import ConfigurationError, LimiterTimeoutError, RateLimitError
+from wavespeed_async.limits._agenda import Agenda
 from wavespeed_async.limits._gate import Gate
 from wavespeed_async.limits._limits import Limits
 from wavespeed_async.limits._queue import Queue
@@ -42,7 +43,7 @@ Ask: TypeAlias = Callable[[str], Awaitable[float | None]]
 """Ask for a prediction by its id: None if it has ended, else in how many seconds to ask again."""
 
 PATIENCE = 1 / 12
-"""How long a poll lets submissions pass, as a share of `per`."""
+"""How long a poll lets submissions pass, as a share of `per`; then they take turns."""
 ASK_AGAIN = 1 / 60
 """How long to leave a prediction alone that could not be asked for, as a share of `per`."""
 TICK = 1e-6
@@ -64,24 +65,35 @@ class _Settle(Protocol):
 
 
 class Permit:
-    """Allow one request; report exactly one of `answered`, `given_up`, `withdrawn` when it is over.
+    """Allow one request; report one of `answered`, `given_up`, `withdrawn` when it is over.
+
+    The first report counts; further ones change nothing.
 
     Attributes:
         slot: The slot that came with it, if one was asked for.
         never_left: Whether it was reported as withdrawn.
     """
 
-    __slots__ = ("_settle", "never_left", "passed", "settled", "slot", "token")
+    __slots__ = ("_hold", "_settle", "never_left", "passed", "settled", "slot", "token")
 
     def __init__(
-        self, settle: _Settle, token: Token | None, passed: int, slot: Slot | None
+        self,
+        settle: _Settle,
+        hold: Callable[[Permit], None],
+        token: Token | None,
+        passed: int,
+        slot: Slot | None,
     ) -> None:
-        self._settle = settle
-        self.token = token
-        self.passed = passed
-        self.settled = False
-        self.never_left = False
-        self.slot = slot
+        self._settle, self._hold = settle, hold
+        self.token: Token | None = token
+        self.passed: int = passed
+        self.settled: bool = False
+        self.never_left: bool = False
+        self.slot: Slot | None = slot
+
+    def held(self) -> None:
+        """Report that the request left, for a server that holds it: it arrives within `uplink`."""
+        self._hold(self)
 
     def answered(self, *, limited: bool = False, retry_after: float | None = None) -> float | None:
         """Report an answer; `limited` for a 429, which closes the gate: then answer its pause."""
@@ -100,8 +112,8 @@ class _Waiter:
     """Stand in the queue: for a slot and a request, or for a request alone."""
 
     __slots__ = (
-        "ask", "counted", "deadline", "errand", "error", "event", "patience", "permit",
-        "priority", "queued", "since", "wants_slot",
+        "ask", "counted", "deadline", "errand", "event", "outcome", "patience", "priority",
+        "queued", "since", "wants_slot",
     )  # fmt: skip
 
     def __init__(self, *, wants_slot: bool, counted: bool, priority: int, ask: Ask | None) -> None:
@@ -109,21 +121,14 @@ class _Waiter:
         self.since = 0.0
         self.deadline = self.patience = math.inf
         self.queued = True
-        self.permit: Permit | None = None
+        self.outcome: Permit | Exception | None = None
         self.errand: Slot | None = None
-        self.error: Exception | None = None
         self.event: anyio.Event | None = None
 
     def wake(self) -> None:
         """Have the waiter look at what it got."""
         if self.event is not None:
             self.event.set()
-
-    def outcome(self) -> Permit:
-        """Answer the permit, or raise the error: one of the two ends a wait."""
-        if self.permit is None:
-            raise self.error or RuntimeError
-        return self.permit
 
 
 class Limiter:
@@ -141,12 +146,11 @@ class Limiter:
         self._gate = Gate(self._limits.per)
         self._submissions: Queue[_Waiter] = Queue()
         self._polls: Queue[_Waiter] = Queue()
-        self._deadlines: list[tuple[float, int, _Waiter]] = []
-        self._arrivals = 0
+        self._deadlines: Agenda[_Waiter] = Agenda()
         self._timekeeper: _Waiter | None = None
         self._alarm = math.inf
         self._errand: _Waiter | None = None
-        self._restored: list[Mapping[str, Any]] = []
+        self._poll_was_last = False
 
     def __repr__(self) -> str:
         return f"<Limiter {self.running} running, {self.waiting} waiting, {self._limits}>"
@@ -164,6 +168,7 @@ class Limiter:
         self._window.set_limits(limits)
         self._slots.set_limits(limits)
         self._gate.per = limits.per
+        self._schedule(self._clock.now())
 
     @property
     def running(self) -> int:
@@ -224,30 +229,31 @@ class Limiter:
         waiter.since = now
         waiter.deadline = now + timeout
         waiter.patience = timeout if patience is None else patience
-        if self._gate.opens_in(now) > waiter.patience:
-            raise _paused(self._gate.opens_in(now))
+        pause = self._gate.asked_pause(now)
+        if pause > max(0.0, waiter.patience):
+            raise _paused(pause)
         self._queue_of(waiter).join(waiter, priority, front=front)
+        if timeout < math.inf:
+            self._deadlines.set(waiter, waiter.deadline)
         self._schedule(now)
-        if waiter.permit is not None:
-            return waiter.permit
-        self._watch_deadline(waiter)
-        return await self._wait(waiter)
+        if waiter.outcome is None:
+            await self._wait(waiter)
+        if isinstance(waiter.outcome, Permit):
+            return waiter.outcome
+        raise waiter.outcome  # type: ignore[misc]  # the wait is over: it is an error
 
-    async def _wait(self, waiter: _Waiter) -> Permit:
+    async def _wait(self, waiter: _Waiter) -> None:
         try:
-            while waiter.permit is None and waiter.error is None:
-                if waiter.errand is not None:
-                    await self._run_errand(waiter, waiter.errand)
-                else:
+            while waiter.outcome is None:
+                if waiter.errand is None:
                     await self._sleep(waiter)
+                else:
+                    await self._run_errand(waiter, waiter.errand)
         except BaseException:
             self._cancel(waiter)
             raise
         finally:
-            if self._timekeeper is waiter:
-                self._timekeeper = None
-                self._set_alarm(self._clock.now())
-        return waiter.outcome()
+            self._resign(waiter)
 
     async def _sleep(self, waiter: _Waiter) -> None:
         """Sleep until called; the timekeeper, until the clock alone changes something."""
@@ -262,36 +268,64 @@ class Limiter:
         self._schedule(self._clock.now())
 
     async def _run_errand(self, waiter: _Waiter, slot: Slot) -> None:
-        """Ask for a prediction that nobody waits for; its slot comes back if it has ended."""
-        if self._timekeeper is waiter:
-            self._timekeeper = None
-            self._set_alarm(self._clock.now())
-        ask_in: float | None = self._limits.per * ASK_AGAIN
+        """Ask for a prediction that nobody waits for, and go on waiting meanwhile."""
+        answers: list[float | None] = []
+        failures: list[Exception] = []
+
+        async def ask() -> None:
+            try:
+                answers.append(await waiter.ask(slot.id))  # type: ignore[misc, arg-type]  # an errand has both
+            except Exception as error:  # noqa: BLE001 (raised below, without a group around it)
+                failures.append(error)
+            waiter.wake()
+
         try:
-            with anyio.move_on_after(waiter.deadline - self._clock.now()):
-                ask_in = await waiter.ask(slot.id)  # type: ignore[misc, arg-type]  # an errand has both
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask)
+                while not (answers or failures or waiter.outcome):
+                    await self._sleep(waiter)
+                group.cancel_scope.cancel()
         finally:
-            waiter.errand = self._errand = None
-            if ask_in is None:
-                self._slots.release(slot)
-            else:
-                self._slots.postpone(slot, self._clock.now() + ask_in)
-            self._schedule(self._clock.now())
+            self._end_errand(waiter, slot, answers[0] if answers else self._limits.per * ASK_AGAIN)
+        if failures:
+            raise failures[0]
+
+    def _end_errand(self, waiter: _Waiter, slot: Slot, ask_in: float | None) -> None:
+        """Free the slot of a prediction that has ended (None), else put it back in the line."""
+        waiter.errand = None
+        if self._errand is waiter:
+            self._errand = None
+        now = self._clock.now()
+        if ask_in is None:
+            self._slots.release(slot)
+        else:
+            self._slots.postpone(slot, now + ask_in)
+        self._schedule(now)
 
     def _cancel(self, waiter: _Waiter) -> None:
         """Undo what a waiter got, or would have got, when it is cancelled."""
         if waiter.queued:
             self._dequeue(waiter)
-        if waiter.permit is not None:
-            if waiter.permit.slot is not None:
-                self._slots.release(waiter.permit.slot)
-            waiter.permit.withdrawn()
+            self._schedule(self._clock.now())
+        elif isinstance(waiter.outcome, Permit):
+            if waiter.outcome.slot is not None:
+                self._slots.release(waiter.outcome.slot)
+            waiter.outcome.withdrawn()
+
+    def _resign(self, waiter: _Waiter) -> None:
+        """Hand over what a waiter did for all when its wait is over."""
+        if self._timekeeper is waiter:
+            self._timekeeper = None
+            self._schedule(self._clock.now())
+        if self._errand is waiter and waiter.errand is not None:  # it has not begun
+            self._end_errand(waiter, waiter.errand, 0.0)
 
     # --- slots -----------------------------------------------------------------------------------
 
     def name(self, slot: Slot, prediction_id: str) -> None:
         """Note which prediction runs in a slot: its submission was answered."""
         self._slots.name(slot, prediction_id)
+        self._schedule(self._clock.now())
 
     def release(self, slot: Slot) -> None:
         """Give back the slot of a submission that was refused, or that never left."""
@@ -300,7 +334,9 @@ class Limiter:
 
     def abandon(self, slot: Slot) -> None:
         """Leave the slot of a submission that may run, while its id is unknown."""
-        self._slots.leave(slot, self._clock.now())
+        now = self._clock.now()
+        self._slots.leave(slot, now)
+        self._schedule(now)
 
     def age(self, prediction_id: str) -> float | None:
         """Tell for how many seconds a prediction has held its slot; None where it holds none."""
@@ -309,6 +345,7 @@ class Limiter:
 
     def attend(self, prediction_id: str) -> bool:
         """Note that a caller waits for a prediction; False where it holds no slot (yet)."""
+        self._enter()
         slot = self._slots.find(prediction_id)
         if slot is not None:
             self._slots.attend(slot)
@@ -316,8 +353,7 @@ class Limiter:
 
     def adopt(self, prediction_id: str) -> None:
         """Attend a prediction that was found running; its slot may go beyond the limit."""
-        self._enter()
-        self._slots.attend(self._slots.adopt(prediction_id, self._clock.now()))
+        self._slots.attend(self._slots.adopt(prediction_id, self._enter()))
 
     def leave(self, prediction_id: str, *, ask_in: float = 0.0) -> None:
         """Note that a caller has stopped waiting; asking may be worth it in `ask_in` seconds."""
@@ -360,15 +396,24 @@ class Limiter:
             self._gate.lost(permit.passed)
         elif limited:
             pause = self._gate.refused(permit.passed, now, retry_after)
-            self._turn_away_impatient(pause or 0.0)
+            if pause is not None:
+                self._turn_away_impatient(self._gate.asked_pause(now))
         else:
             self._gate.passed(permit.passed)
         self._schedule(now)
         return pause
 
+    def _hold(self, permit: Permit) -> None:
+        """Count a request that the server holds by the time at which it is assumed to have it."""
+        now = self._clock.now()
+        if permit.token is not None and not permit.settled:
+            self._window.count(permit.token, now + self._limits.uplink)
+        self._schedule(now)
+
     def _schedule(self, now: float) -> None:
         """Grant what can be granted now, see to errands and deadlines, set the alarm."""
         self._turn_away(now)
+        self._slots.sweep(now)
         while (waiter := self._next(now)) is not None:
             self._grant(waiter, now)
         self._send_errand(now)
@@ -378,7 +423,6 @@ class Limiter:
         """Choose who is served now."""
         if not self._gate.admits(now):
             return None
-        self._slots.sweep(now)
         submission = self._submissions.first() if self._slots.free > 0 else None
         order = [submission, self._polls.first()]
         if self._poll_goes_first(*order, now=now):
@@ -393,20 +437,21 @@ class Limiter:
     ) -> bool:
         if submission is None or poll is None or submission.priority != poll.priority:
             return poll is not None and (submission is None or poll.priority < submission.priority)
-        return now - poll.since >= self._limits.per * PATIENCE
+        return not self._poll_was_last and now - poll.since >= self._limits.per * PATIENCE
 
     def _grant(self, waiter: _Waiter, now: float) -> None:
         self._dequeue(waiter)
         slot = self._slots.take(now) if waiter.wants_slot else None
         token = self._window.take() if waiter.counted else None
-        waiter.permit = Permit(self._settle, token, self._gate.enter(), slot)
+        waiter.outcome = Permit(self._settle, self._hold, token, self._gate.enter(), slot)
         waiter.wake()
+        self._poll_was_last = not waiter.wants_slot
 
     def _turn_away(self, now: float) -> None:
-        """End the waits whose deadline has come."""
-        while (waiter := self._first_deadline()) is not None and waiter.deadline <= now:
+        """End the waits whose deadline has passed."""
+        while self._deadlines.next_time() < now:
             message = "the limits left no room in time; nothing was sent"
-            self._refuse(waiter, LimiterTimeoutError(message))
+            self._refuse(self._deadlines.take(), LimiterTimeoutError(message))
 
     def _turn_away_impatient(self, pause: float) -> None:
         """End the waits that a pause makes hopeless."""
@@ -416,7 +461,7 @@ class Limiter:
 
     def _refuse(self, waiter: _Waiter, error: Exception) -> None:
         self._dequeue(waiter)
-        waiter.error = error
+        waiter.outcome = error
         waiter.wake()
 
     def _send_errand(self, now: float) -> None:
@@ -436,9 +481,7 @@ class Limiter:
     def _set_alarm(self, now: float) -> None:
         """Make sure that somebody watches the clock, and for the right moment."""
         if self._timekeeper is None:
-            waiter = self._submissions.last()
-            if waiter is None or waiter.errand is not None:
-                waiter = self._polls.last()
+            waiter = self._submissions.last() or self._polls.last()
             if waiter is not None:
                 self._timekeeper, self._alarm = waiter, -math.inf
                 waiter.wake()
@@ -447,33 +490,23 @@ class Limiter:
 
     def _next_change(self, now: float) -> float:
         """Tell when the clock alone will change something for those who wait."""
-        changes = [self._gate.next_change()]
-        first = self._first_deadline()
-        changes.append(None if first is None else first.deadline)
+        changes = [self._gate.next_change(now), self._deadlines.next_time()]
         lacking_slots = len(self._submissions) > 0 and self._slots.free <= 0
+        if lacking_slots:
+            changes.append(self._slots.next_abandoned())
         if lacking_slots and self._errand is None:
-            changes.append(self._slots.next_due())
+            changes.append(self._slots.next_asked())
         if self._gate.admits(now) and (self._polls or not lacking_slots):
             changes.append(self._window.next_free(now))
-        return min((change for change in changes if change is not None), default=math.inf)
+        return min(changes)
 
     def _queue_of(self, waiter: _Waiter) -> Queue[_Waiter]:
         return self._submissions if waiter.wants_slot else self._polls
 
     def _dequeue(self, waiter: _Waiter) -> None:
         self._queue_of(waiter).leave(waiter, waiter.priority)
+        self._deadlines.drop(waiter)
         waiter.queued = False
-
-    def _watch_deadline(self, waiter: _Waiter) -> None:
-        if waiter.deadline < math.inf:
-            self._arrivals += 1
-            heappush(self._deadlines, (waiter.deadline, self._arrivals, waiter))
-
-    def _first_deadline(self) -> _Waiter | None:
-        """Find who is turned away first, dropping those who no longer wait."""
-        while self._deadlines and not self._deadlines[0][2].queued:
-            heappop(self._deadlines)
-        return self._deadlines[0][2] if self._deadlines else None
 
     # --- from one event loop, and one process, to the next ---------------------------------------
 
@@ -482,13 +515,12 @@ class Limiter:
         changed = self._clock.enter("the limiter")
         now = self._clock.now()
         if changed:
+            for waiter in (*self._submissions.everyone(), *self._polls.everyone()):
+                self._dequeue(waiter)
             self._window.give_up_all(now + self._limits.grace)
             self._slots.leave_all(now)
-            self._submissions, self._polls, self._deadlines = Queue(), Queue(), []
             self._timekeeper = self._errand = None
             self._gate.lost_all()
-        while self._restored:
-            self._take_over(self._restored.pop(), now)
         return now
 
     def snapshot(self) -> dict[str, Any]:
@@ -497,17 +529,19 @@ class Limiter:
         A request that is in flight is told as one that is given up now.
         """
         now = self._clock.now()
-        wall = time.time() - now
+        taken = time.time()
         flying = [now + self._limits.grace] * self._window.in_flight
         return {
             "version": SNAPSHOT_VERSION,
-            "requests": [wall + at for at in (*self._window.times, *flying)],
+            "taken": taken,
+            "monotonic": time.monotonic(),
+            "requests": [taken + (at - now) for at in (*self._window.times, *flying)],
             "running": list(self._slots.named),
-            "unnamed_until": [wall + at for at in self._slots.unnamed_until(now)],
+            "unnamed_until": [taken + (at - now) for at in self._slots.unnamed_until(now)],
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Count what a snapshot tells as if this limiter had sent it; from the next call on.
+        """Count what a snapshot tells as if this limiter had sent it.
 
         Raises:
             ConfigurationError: The snapshot is of another version.
@@ -517,20 +551,26 @@ class Limiter:
                 f"the snapshot is of version {snapshot.get('version')}, not {SNAPSHOT_VERSION}"
             )
             raise ConfigurationError(message)
-        self._restored.append(snapshot)
-
-    def _take_over(self, snapshot: Mapping[str, Any], now: float) -> None:
-        # The wall clock may have been set meanwhile: no time is later than it can have been.
-        shift = now - time.time()
-        latest = now + self._limits.grace
-        self._window.add(min(at + shift, latest) for at in snapshot["requests"])
+        now = self._clock.now()
+        shift = now - _seconds_since(snapshot) - snapshot["taken"]
+        self._window.add(at + shift for at in snapshot["requests"])
         for prediction_id in snapshot["running"]:
             slot = self._slots.adopt(prediction_id, now)
             self._slots.postpone(slot, now)
-        for at in snapshot["unnamed_until"]:
-            slot = self._slots.take(now)
-            slot.waiters = 0
-            self._slots.postpone(slot, min(at + shift, now + self._limits.abandon_after))
+        for until in snapshot["unnamed_until"]:
+            self._slots.restore(until + shift, now)
+        self._schedule(now)
+
+
+def _seconds_since(snapshot: Mapping[str, Any]) -> float:
+    """Tell how long ago a snapshot was taken; too little rather than too much.
+
+    The wall clock may have been set meanwhile. The monotonic clock cannot be, but begins again with
+    each boot; the smaller of the two is safe, since both tell at least 0 of a time that has passed.
+    """
+    wall: float = time.time() - snapshot["taken"]
+    steady: float = time.monotonic() - snapshot["monotonic"]
+    return max(0.0, wall if steady < 0 else min(wall, steady))
 
 
 def _paused(pause: float) -> RateLimitError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Any
 
 from attrs import Attribute, field, frozen
@@ -12,12 +12,20 @@ from wavespeed_async.errors import ConfigurationError
 
 __all__ = ["Limits"]
 
+LARGEST = sys.float_info.max
+
+
+def _flag(_: object, attribute: Attribute[Any], value: Any) -> None:
+    if not isinstance(value, bool):
+        message = f"Limits: {attribute.name} must be True or False, not {value!r}"
+        raise ConfigurationError(message)
+
 
 def _number(least: float, *, whole: bool = False, above: bool = False) -> Any:
     def check(_: object, attribute: Attribute[Any], value: Any) -> None:
         kinds = int if whole else (int, float)
-        good = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
-        if not good or value < least or (above and value == least):
+        good = isinstance(value, kinds) and not isinstance(value, bool)
+        if not good or not least <= value <= LARGEST or (above and value == least):
             what = "a whole number" if whole else "a number"
             bound = f"above {least}" if above else f"of at least {least}"
             message = f"Limits: {attribute.name} must be {what} {bound}, not {value!r}"
@@ -45,7 +53,7 @@ class Limits:
     requests: int = field(default=120, validator=_number(1, whole=True))
     per: float = field(default=60.0, validator=_number(0, above=True))
     concurrency: int = field(default=20, validator=_number(1, whole=True))
-    polls_count: bool = True
+    polls_count: bool = field(default=True, validator=_flag)
     min_poll_interval: float = field(default=1.0, validator=_number(0))
     burst: int | None = field(default=None, validator=optional(_number(1, whole=True)))
     grace: float = field(default=5.0, validator=_number(0))

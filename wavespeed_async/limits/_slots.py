@@ -8,8 +8,9 @@ without an id (its submission was never answered) cannot be asked for: it is giv
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING
+
+from wavespeed_async.limits._agenda import Agenda
 
 if TYPE_CHECKING:
     from wavespeed_async.limits._limits import Limits
@@ -24,16 +25,14 @@ class Slot:
         id: The prediction's id, once it is known.
         since: When the slot was taken.
         waiters: How many callers wait for its end.
-        due: When to ask for it, or to give it up, while nobody waits.
     """
 
-    __slots__ = ("due", "id", "since", "waiters")
+    __slots__ = ("id", "since", "waiters")
 
     def __init__(self, now: float) -> None:
         self.id: str | None = None
-        self.since = now
-        self.waiters = 1
-        self.due: float | None = None
+        self.since: float = now
+        self.waiters: int = 1
 
 
 class Slots:
@@ -42,8 +41,9 @@ class Slots:
     def __init__(self, limits: Limits) -> None:
         self._held: set[Slot] = set()
         self._by_id: dict[str, Slot] = {}
-        self._left: list[tuple[float, int, Slot]] = []  # heap by due; what is stale is passed over
-        self._entries = 0
+        # Those that nobody waits for: with an id to be asked for, without one to be given up.
+        self._asking: Agenda[Slot] = Agenda()
+        self._abandoned: Agenda[Slot] = Agenda()
         self.set_limits(limits)
 
     def set_limits(self, limits: Limits) -> None:
@@ -68,11 +68,8 @@ class Slots:
 
     def unnamed_until(self, now: float) -> tuple[float, ...]:
         """Tell when each slot without an id would be given up if its holder were gone."""
-        return tuple(
-            slot.due if slot.due is not None else now + self._abandon_after
-            for slot in self._held
-            if slot.id is None
-        )
+        unnamed = (self._abandoned.time_of(slot) for slot in self._held if slot.id is None)
+        return tuple(now + self._abandon_after if at is None else at for at in unnamed)
 
     def take(self, now: float) -> Slot:
         """Take a slot, before the submission."""
@@ -81,9 +78,16 @@ class Slots:
         return slot
 
     def name(self, slot: Slot, prediction_id: str) -> None:
-        """Note which prediction runs in a slot."""
-        slot.id = prediction_id
-        self._by_id[prediction_id] = slot
+        """Note which prediction runs in a slot; two slots of one prediction become one."""
+        known = self._by_id.get(prediction_id)
+        if known is not None and known is not slot:
+            self.release(slot)
+            self.attend(known)
+        elif slot in self._held:
+            slot.id = prediction_id
+            self._by_id[prediction_id] = slot
+            if slot.waiters <= 0:
+                self.postpone(slot, slot.since)
 
     def find(self, prediction_id: str) -> Slot | None:
         """Find the slot of a prediction, if it holds one."""
@@ -98,66 +102,61 @@ class Slots:
             self.name(slot, prediction_id)
         return slot
 
+    def restore(self, until: float, now: float) -> None:
+        """Take a slot for a submission of an earlier process, whose id nobody knows."""
+        slot = self.take(now)
+        slot.waiters = 0
+        self.postpone(slot, until)
+
     def attend(self, slot: Slot) -> None:
         """Note that one more caller waits for the end of what runs in a slot."""
         slot.waiters += 1
-        slot.due = None
+        self._forget(slot)
 
     def leave(self, slot: Slot, now: float, ask_in: float = 0.0) -> None:
         """Note that a caller stopped waiting; with none left, ask for it in `ask_in` seconds."""
-        slot.waiters -= 1
+        slot.waiters = max(0, slot.waiters - 1)
         self.postpone(slot, now + (self._abandon_after if slot.id is None else ask_in))
 
     def postpone(self, slot: Slot, at: float) -> None:
         """Set when a slot that nobody waits for is to be asked for, or given up."""
-        if slot.waiters <= 0 and slot in self._held:
-            slot.due = at
-            self._entries += 1
-            heappush(self._left, (at, self._entries, slot))
+        if slot.waiters == 0 and slot in self._held:
+            self._forget(slot)
+            (self._abandoned if slot.id is None else self._asking).set(slot, at)
 
     def release(self, slot: Slot) -> None:
         """Give a slot back: its prediction has ended, or never began."""
         self._held.discard(slot)
+        self._forget(slot)
         if slot.id is not None and self._by_id.get(slot.id) is slot:
             del self._by_id[slot.id]
-        slot.due = None
 
     def sweep(self, now: float) -> None:
-        """Give up the slots without an id whose time has come, where they are next in line."""
-        while (slot := self._first()) is not None and slot.id is None and _due(slot) <= now:
-            self.release(slot)
+        """Give up the slots without an id whose time has come."""
+        while self._abandoned.next_time() <= now:
+            self.release(self._abandoned.take())
 
-    def next_due(self) -> float | None:
-        """Tell when a slot that nobody waits for is next to be asked for or given up."""
-        slot = self._first()
-        return None if slot is None else slot.due
+    def next_abandoned(self) -> float:
+        """Tell when a slot without an id is next given up; infinity if none is left."""
+        return self._abandoned.next_time()
+
+    def next_asked(self) -> float:
+        """Tell when a prediction that nobody waits for is next to be asked for, or infinity."""
+        return self._asking.next_time()
 
     def take_due(self, now: float) -> Slot | None:
         """Take one out of the line that is to be asked for now; `postpone` puts it back."""
-        self.sweep(now)
-        slot = self._first()
-        if slot is None or _due(slot) > now:
-            return None
-        heappop(self._left)
-        slot.due = None
-        return slot
+        return self._asking.take() if self._asking.next_time() <= now else None
 
     def leave_all(self, now: float) -> None:
         """Note that nobody waits any longer: the event loop of those who did is gone."""
-        for slot in tuple(self._held):
-            if slot.waiters > 0:
-                slot.waiters = 1
-                self.leave(slot, now)
+        for slot in self._held:
+            slot.waiters = 0
+            if slot.id is not None:
+                self.postpone(slot, now)
+            elif self._abandoned.time_of(slot) is None:
+                self.postpone(slot, now + self._abandon_after)
 
-    def _first(self) -> Slot | None:
-        """Find the next in line, dropping entries that another one has replaced."""
-        while self._left:
-            due, _, slot = self._left[0]
-            if slot.due == due and slot in self._held:
-                return slot
-            heappop(self._left)
-        return None
-
-
-def _due(slot: Slot) -> float:
-    return slot.due if slot.due is not None else float("inf")
+    def _forget(self, slot: Slot) -> None:
+        self._asking.drop(slot)
+        self._abandoned.drop(slot)

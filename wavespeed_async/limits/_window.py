@@ -21,6 +21,7 @@ burst·per/requests seconds. In any interval L these are at most burst·(L·requ
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right, insort
 from typing import TYPE_CHECKING
 
@@ -86,14 +87,14 @@ class Window:
             most - flying - (counted - self._left_by(now, length)) for most, length in self._rules
         )
 
-    def next_free(self, now: float) -> float | None:
-        """Tell when a request may be sent if nothing is answered; None if only an answer helps."""
+    def next_free(self, now: float) -> float:
+        """Tell when a request may be sent if nothing is answered; infinity: an answer must come."""
         self._forget(now)
         latest = now
         for most, length in self._rules:
             room = most - len(self._in_flight)
             if room <= 0:
-                return None
+                return math.inf
             if len(self._times) >= room:
                 latest = max(latest, self._times[-room] + length)
         return latest
@@ -133,8 +134,9 @@ class Window:
         self._times = sorted([*self._times, *times])
 
     def _remove(self, time: float) -> None:
+        """Take out one of these times, unless it has been forgotten."""
         index = bisect_left(self._times, time)
-        if index < len(self._times) and self._times[index] == time:
+        if self._times[index : index + 1] == [time]:
             del self._times[index]
 
     def _forget(self, now: float) -> None:

@@ -1,0 +1,533 @@
+"""Outputs to files: whole or none, by their content, within the folder, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import gc
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.models.samples import searched
+from tests.wire import ID, OUTPUT, PNG, Api, Bench, Reply, named, page, raw_server, real_loops
+from wavespeed_async import _media
+from wavespeed_async._events import PictureSaved
+from wavespeed_async._media import file_stem, suffix_of
+from wavespeed_async._prediction import Prediction, Status
+from wavespeed_async.errors import (
+    APIConnectionError,
+    APIResponseError,
+    APIStatusError,
+    InvalidRequestError,
+    WaveSpeedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from anyio.abc import SocketStream
+
+URL = "https://cdn.test/1.png"
+BASE64 = base64.b64encode(PNG).decode()
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads know no virtual time, so pauses are made short instead."""
+    monkeypatch.setattr("wavespeed_async._media.pauses", lambda _: iter(lambda: 0.001, None))
+
+
+def finished(*outputs: str, prediction_id: str = ID, **more: Any) -> Prediction:
+    return Prediction(id=prediction_id, status=Status.COMPLETED, outputs=outputs, **more)
+
+
+def files(folder: Path) -> list[str]:
+    """Name all that is in a folder, hidden files too."""
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "suffix"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(8), ".png"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", ".jpg"),
+        (b"RIFF\x10\x00\x00\x00WEBPVP8 ", ".webp"),
+        (b"GIF87a" + bytes(9), ".gif"),
+        (b"GIF89a" + bytes(9), ".gif"),
+        (b"BM\x46\x00\x00\x00\x00\x00\x00\x00", ".bmp"),
+        (b"II*\x00\x08\x00\x00\x00", ".tiff"),
+        (b"MM\x00*\x00\x00\x00\x08", ".tiff"),
+        (b"\x00\x00\x00\x20ftypavif\x00", ".avif"),
+        (b"\x00\x00\x00\x20ftypisom\x00", ".mp4"),
+        (b"\x1aE\xdf\xa3\x9f", ".webm"),
+        (b"RIFF\x10\x00\x00\x00WAVEfmt ", ".wav"),
+        (b"ID3\x04\x00", ".mp3"),
+        (b"glTF\x02\x00", ".glb"),
+        (b"RIFF\x10\x00\x00\x00AVI ", ".bin"),
+        (b"PNG", ".bin"),
+        (b"", ".bin"),
+    ],
+    ids=lambda value: str(value)[:16],
+)
+def test_a_file_is_named_by_its_first_bytes(head: bytes, suffix: str) -> None:
+    """The suffix follows the content, whatever a URL or a header may say."""
+    assert suffix_of(head) == suffix
+
+
+@pytest.mark.parametrize(
+    ("prediction_id", "stem"),
+    [
+        (ID, ID),
+        ("../../etc/passwd", "_etc_passwd"),
+        ("", "prediction"),
+        ("a/b", "a_b"),
+        ("a\\b", "a_b"),
+        ("a\x00b", "a_b"),
+        (".", "_"),
+        ("..", "_"),
+        ("ünïcode ✓", "_n_code_"),
+        ("x" * 5000, "x" * 100),
+        ("C:con", "C_con"),
+    ],
+)
+def test_a_name_is_made_of_any_id(prediction_id: str, stem: str) -> None:
+    """Whatever the id is, its name is short, plain and stays in the folder."""
+    assert file_stem(prediction_id) == stem
+
+
+@given(st.text(max_size=300))
+@searched
+def test_no_id_leads_out_of_the_folder(prediction_id: str) -> None:
+    """A name is one part of a path, not hidden, and never empty."""
+    path = Path("/folder") / file_stem(prediction_id)
+    assert path.parent == Path("/folder")
+    assert 0 < len(path.name) <= 100
+    assert path.name.isascii()
+    assert not path.name.startswith(".")
+
+
+@pytest.mark.parametrize("prediction_id", ["../../etc/passwd", "", "a/b", "x" * 5000, "✓"])
+async def test_a_file_of_an_odd_id_is_in_the_folder(prediction_id: str, tmp_path: Path) -> None:
+    """The file is written inside of the folder, and nothing outside of it."""
+    folder = tmp_path / "deep" / "pictures"
+    paths = await Bench(Reply(PNG)).storage.save(finished(URL, prediction_id=prediction_id), folder)
+    assert [path.parent for path in paths] == [folder]
+    assert files(tmp_path) == sorted(["deep", "pictures", paths[0].name])
+
+
+# --- what is saved --------------------------------------------------------------------------------
+
+
+async def test_one_output_is_named_by_the_id(tmp_path: Path) -> None:
+    """A folder is made where there is none; the observer is told of the file."""
+    bench = Bench(Reply(PNG))
+    prediction = finished(URL)
+    paths = await bench.storage.save(prediction, str(tmp_path / "a" / "b"))
+    assert paths == [tmp_path / "a" / "b" / f"{ID}.png"]
+    assert paths[0].read_bytes() == PNG
+    assert [(event.prediction, event.paths) for event in bench.told(PictureSaved)] == [
+        (prediction, tuple(paths))
+    ]
+
+
+async def test_several_outputs_are_numbered(tmp_path: Path) -> None:
+    """Outputs are numbered in their order, each by its own type, URLs and base64 mixed."""
+    outputs = (URL, BASE64, f"data:image/jpeg;base64,{base64.b64encode(b'GIF89a.').decode()}")
+    paths = await Bench(Reply(b"\xff\xd8\xff.")).storage.save(finished(*outputs), tmp_path)
+    assert [path.name for path in paths] == [f"{ID}-1.jpg", f"{ID}-2.png", f"{ID}-3.gif"]
+    assert [path.read_bytes() for path in paths] == [b"\xff\xd8\xff.", PNG, b"GIF89a."]
+    assert files(tmp_path) == [path.name for path in paths]
+
+
+async def test_saving_again_replaces_the_file(tmp_path: Path) -> None:
+    """The same prediction leads to the same file, never to half of each."""
+    bench = Bench(Reply(PNG + b"long"), Reply(PNG))
+    for _ in range(2):
+        (path,) = await bench.storage.save(finished(URL), tmp_path)
+    assert path.read_bytes() == PNG
+    assert files(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 256 * 1024, 256 * 1024 + 1, 3_000_000])
+async def test_a_file_of_any_size_is_whole(size: int, tmp_path: Path) -> None:
+    """Whatever its size and its parts on the way, the file has each byte once."""
+    content = bytes(i * 7 % 251 for i in range(size))
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        async def parts() -> AsyncGenerator[bytes]:
+            step = max(1, size // 7)
+            for start in range(0, size, step):
+                yield content[start : start + step]
+
+        return httpx.Response(200, content=parts())
+
+    (path,) = await Bench(answer).storage.save(finished(URL), tmp_path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s is not Status.COMPLETED])
+async def test_only_a_finished_prediction_is_saved(status: Status, tmp_path: Path) -> None:
+    """Anything else is InvalidRequestError, before a folder is made."""
+    bench = Bench(Reply(PNG))
+    prediction = Prediction(id=ID, status=status, outputs=(URL,))
+    with pytest.raises(InvalidRequestError, match="completed"):
+        await bench.storage.save(prediction, tmp_path / "new")
+    assert files(tmp_path) == []
+    assert bench.api.requests == []
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["", "data:", "data:image/png;base64,", "not base64!", "abc", "=", "ftp://a/b.png", "é" * 8],
+)
+async def test_an_output_that_is_none_is_an_error(output: str, tmp_path: Path) -> None:
+    """What is neither a URL nor base64 is an error with the id, and leaves nothing."""
+    with pytest.raises(APIResponseError) as caught:
+        await Bench(Reply(PNG)).storage.save(finished(output), tmp_path)
+    assert caught.value.prediction_id == ID
+    assert caught.value.body == output
+    assert files(tmp_path) == []
+
+
+# --- what goes wrong on the way -------------------------------------------------------------------
+
+
+def broken_off(parts: int = 3) -> Any:
+    async def answer(_: httpx.Request) -> httpx.Response:
+        async def content() -> AsyncGenerator[bytes]:
+            for _ in range(parts):
+                yield PNG * 1000
+            message = "reset"
+            raise httpx.ReadError(message)
+
+        return httpx.Response(200, content=content())
+
+    return answer
+
+
+FETCH_FAULTS = [
+    httpx.ConnectError("refused"),
+    httpx.ReadTimeout(""),
+    broken_off(),
+    page(500),
+    page(503),
+    Reply(b""),
+    Reply("<!DOCTYPE html><title>Sorry</title>"),
+    Reply("\n <HTML>"),
+    Reply(b"\xef\xbb\xbf<html>"),
+]
+
+
+@pytest.mark.parametrize("fault", FETCH_FAULTS, ids=named)
+async def test_a_fetch_that_failed_in_passing_is_made_again(fault: Any, tmp_path: Path) -> None:
+    """A broken connection, a 5xx, an empty output and a web page are fetched again, from 0."""
+    bench = Bench(fault, fault, Reply(PNG))
+    (path,) = await bench.storage.save(finished(URL), tmp_path)
+    assert path.read_bytes() == PNG
+    assert files(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("fault", FETCH_FAULTS, ids=named)
+async def test_a_fetch_that_keeps_failing_leaves_nothing(fault: Any, tmp_path: Path) -> None:
+    """After `max_retries` further tries its error is raised, with the id; no part of it stays."""
+    bench = Bench(fault, max_retries=2)
+    with pytest.raises(WaveSpeedError) as caught:
+        await bench.storage.save(finished(URL), tmp_path)
+    assert caught.value.prediction_id == ID
+    assert len(bench.api.requests) == 3
+    assert files(tmp_path) == []
+    assert bench.told(PictureSaved) == []
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410])
+async def test_a_refused_output_is_not_fetched_again(status: int, tmp_path: Path) -> None:
+    """A 4xx of the CDN is final: outputs are gone after 7 days."""
+    bench = Bench(page(status))
+    with pytest.raises(APIStatusError) as caught:
+        await bench.storage.save(finished(URL), tmp_path)
+    assert (caught.value.status_code, caught.value.prediction_id) == (status, ID)
+    assert len(bench.api.requests) == 1
+    assert files(tmp_path) == []
+
+
+async def test_a_redirect_loop_ends(tmp_path: Path) -> None:
+    """An output that redirects to itself is an error."""
+    bench = Bench(Reply(b"", status=302, headers={"location": URL}), max_retries=0)
+    with pytest.raises(APIConnectionError, match="redirects"):
+        await bench.storage.save(finished(URL), tmp_path)
+    assert files(tmp_path) == []
+
+
+async def test_the_outputs_before_a_failure_stay(tmp_path: Path) -> None:
+    """Each output is a file of its own: what was fetched is kept, and whole."""
+    bench = Bench(Reply(PNG), page(404))
+    with pytest.raises(APIStatusError):
+        await bench.storage.save(finished(URL, OUTPUT), tmp_path)
+    assert files(tmp_path) == [f"{ID}-1.png"]
+    assert (tmp_path / f"{ID}-1.png").read_bytes() == PNG
+
+
+async def test_an_output_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An output without an end is refused at the bound, once, and leaves nothing."""
+    monkeypatch.setattr(_media, "LARGEST_OUTPUT", 10_000)
+
+    async def endless(_: httpx.Request) -> httpx.Response:
+        async def content() -> AsyncGenerator[bytes]:
+            while True:
+                await anyio.lowlevel.checkpoint()
+                yield PNG
+
+        return httpx.Response(200, content=content())
+
+    bench = Bench(endless)
+    with pytest.raises(APIStatusError, match="larger than 10000 bytes"):
+        await bench.storage.save(finished(URL), tmp_path)
+    assert len(bench.api.requests) == 1
+    assert files(tmp_path) == []
+    with pytest.raises(APIStatusError, match="larger"):
+        await bench.storage.save(finished(base64.b64encode(bytes(10_001)).decode()), tmp_path)
+    gc.collect()
+
+
+@real_loops
+async def test_a_connection_that_breaks_within_an_output_is_noticed(tmp_path: Path) -> None:
+    """Over a real connection too, half an output is none."""
+    received = 0
+
+    async def handle(stream: SocketStream, request: bytes) -> None:
+        nonlocal received
+        received += 1
+        head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(PNG)}\r\n\r\n".encode()
+        await stream.send(head + PNG[: None if received == 2 else -1])
+        if received == 1:
+            await stream.aclose()
+
+    async with raw_server(handle) as url:
+        bench = Bench(base_url=url)
+        (path,) = await bench.storage.save(finished(f"{url}/1.png"), tmp_path)
+        assert path.read_bytes() == PNG
+        assert received == 2
+        assert files(tmp_path) == [path.name]
+        await bench.transport.aclose()
+
+
+# --- cancelling -----------------------------------------------------------------------------------
+
+
+def slow(started: anyio.Event) -> Api:
+    async def answer(_: httpx.Request) -> httpx.Response:
+        async def content() -> AsyncGenerator[bytes]:
+            while True:
+                yield PNG * 2000
+                started.set()
+                await anyio.sleep(0.001)
+
+        return httpx.Response(200, content=content())
+
+    return Api(answer)
+
+
+async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
+    """Wherever in the stream it is cancelled, no file and no part of one stays."""
+    for pause in (0.0, 0.001, 0.003, 0.01, 0.02):
+        started = anyio.Event()
+        bench = Bench(slow(started))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.storage.save, finished(URL), tmp_path)
+            await started.wait()
+            await anyio.sleep(pause)
+            tasks.cancel_scope.cancel()
+        assert files(tmp_path) == []
+    gc.collect()
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
+async def test_asyncios_own_cancelling_leaves_nothing(tmp_path: Path) -> None:
+    """`Task.cancel`, which waits for no thread, leaves no part of a file either."""
+    for number in range(40):
+        bench = Bench(slow(anyio.Event()))
+        task = asyncio.ensure_future(bench.storage.save(finished(URL), tmp_path))
+        await asyncio.sleep(number / 4000)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
+@pytest.mark.parametrize("step", ["open", "_write", "_move"])
+async def test_a_thread_that_outlives_its_call_leaves_nothing_half(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a thread takes that was cancelled, what stays is whole or nothing."""
+    real = getattr(_media._Part, step)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def held(part: Any, *args: Any) -> None:
+        reached.set()
+        go_on.wait(5)
+        real(part, *args)
+
+    monkeypatch.setattr(_media._Part, step, held)
+    monkeypatch.setattr(_media, "BUFFER", 100)
+    bench = Bench(Reply(PNG))
+    task = asyncio.ensure_future(bench.storage.save(finished(URL), tmp_path))
+    await asyncio.to_thread(reached.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    await asyncio.sleep(0.05)
+    assert files(tmp_path) == []
+
+
+# --- disks ----------------------------------------------------------------------------------------
+
+
+def failing(number: int, *, at: str) -> Any:
+    """Make a stand-in that fails as the system does."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), at)
+
+    return fail
+
+
+@pytest.mark.parametrize("step", ["_write", "_move", "open"])
+async def test_a_disk_that_fails_is_told_and_leaves_nothing(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the disk is raised as it is, at whatever step, and is not tried again."""
+    monkeypatch.setattr(_media._Part, step, failing(errno.ENOSPC, at=step))
+    monkeypatch.setattr(_media, "BUFFER", 100)
+    for output in (URL, BASE64):
+        bench = Bench(Reply(PNG))
+        with pytest.raises(OSError, match="No space left") as caught:
+            await bench.storage.save(finished(output), tmp_path)
+        assert caught.value.errno == errno.ENOSPC
+        assert len(bench.api.requests) <= 1
+        assert files(tmp_path) == []
+    gc.collect()
+
+
+async def test_a_file_that_cannot_even_be_closed_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk fails again as the file is closed: the first error is told, nothing stays."""
+    real = _media._Part.open
+
+    class Full:
+        write = failing(errno.ENOSPC, at="write")
+        close = failing(errno.EDQUOT, at="close")
+
+    def opened(part: Any) -> None:
+        real(part)
+        part._file.close()
+        part._file = Full()
+
+    monkeypatch.setattr(_media._Part, "open", opened)
+    with pytest.raises(OSError, match="write") as caught:
+        await Bench(Reply(PNG)).storage.save(finished(URL), tmp_path)
+    assert caught.value.errno == errno.ENOSPC
+    assert files(tmp_path) == []
+
+
+LIMITED = """
+import os, resource, signal, sys
+sys.path.append(".")  # last, so that the installed package comes first
+import anyio, httpx
+from wavespeed_async._media import Storage
+from tests.wire import Bench, Reply
+from tests.test_media import finished
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+async def main():
+    for size in (50_000, 150_000, 600_000):
+        bench = Bench(Reply(b"x" * size))
+        try:
+            prediction = finished("https://cdn.test/x", prediction_id=str(size))
+            await bench.storage.save(prediction, sys.argv[1])
+        except OSError as error:
+            print(size, error.errno)
+anyio.run(main, backend=sys.argv[2])
+print(sorted(os.listdir(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_full_disk_leaves_whole_files_only(backend: str, tmp_path: Path) -> None:
+    """Where the system takes no more bytes, that is raised, and no part of a file stays."""
+    done = subprocess.run(  # noqa: S603 (this very Python)
+        [sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path), backend],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
+    number = errno.EFBIG
+    assert done.stdout.splitlines() == [f"150000 {number}", f"600000 {number}", "['50000.bin']"]
+    assert done.stderr == ""
+
+
+async def test_a_folder_that_cannot_be_one_is_told(tmp_path: Path) -> None:
+    """A file in the folder's place, or a folder in the file's, is the system's own error."""
+    (tmp_path / "file").write_bytes(b"")
+    bench = Bench(Reply(PNG))
+    for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        with pytest.raises(OSError, match="file"):
+            await bench.storage.save(finished(URL), folder)
+    assert bench.api.requests == []
+    (tmp_path / f"{ID}.png").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        await bench.storage.save(finished(URL), tmp_path)
+    assert files(tmp_path) == [f"{ID}.png", "file"]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody may write to")
+async def test_a_folder_that_may_not_be_written_to_is_told() -> None:
+    """Where nothing may be written, not even by root, the system's own error is raised."""
+    with pytest.raises(OSError, match="/proc"):
+        await Bench(Reply(PNG)).storage.save(finished(URL), "/proc")
+
+
+# --- the event loop -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("output", [URL, BASE64], ids=["url", "base64"])
+async def test_the_event_loop_is_not_held_up(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever touches the disk, or decodes a picture, is done in a thread."""
+    threads: dict[str, int] = {}
+
+    def spied(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def seen(*args: Any, **kwargs: Any) -> Any:
+            threads[name] = threading.get_ident()
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, seen)
+
+    for step in ("open", "_write", "_move", "discard"):
+        spied(_media._Part, step)
+    spied(_media, "_decoded")
+    spied(Path, "mkdir")
+    await Bench(Reply(PNG)).storage.save(finished(output), tmp_path)
+    assert len(threads) >= 5
+    assert threading.get_ident() not in threads.values()
