@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from wavespeed_async.emulator import Emulator
 
+PLENTY = 1_000_000
+"""The limits of the emulator that many tests share: none of them is to wait for another."""
+
 
 @pytest.fixture
 def wavespeed_emulator() -> Iterator[Emulator]:
@@ -18,4 +21,13 @@ def wavespeed_emulator() -> Iterator[Emulator]:
     from wavespeed_async.emulator import Emulator  # noqa: PLC0415 (keeps the plugin light)
 
     with Emulator(latency=0.05) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def wavespeed_emulator_session() -> Iterator[Emulator]:
+    """Run one emulator for all tests of a process, without limits that they could meet."""
+    from wavespeed_async.emulator import Emulator  # noqa: PLC0415 (as above)
+
+    with Emulator(latency=0.05, requests=PLENTY, concurrency=PLENTY, balance=PLENTY) as emulator:
         yield emulator

@@ -29,7 +29,7 @@ def forget(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
 
 
-@pytest.mark.parametrize("missing", ["starlette.applications", "uvicorn", "PIL"])
+@pytest.mark.parametrize("missing", ["jinja2", "starlette.applications", "uvicorn", "PIL"])
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     """Without one of its libraries the emulator says how to install them."""
     forget(monkeypatch, missing)

@@ -35,7 +35,8 @@ class World:
 
     def __init__(self) -> None:
         self.known: dict[str, PredictionRecord] = {}
-        self.studio = Studio(self.known.get)
+        self.files: dict[str, bytes] = {}
+        self.studio = Studio(self.known.get, self.files.get)
 
     def prediction(self, request: Submission, seed: int = 5, **more: Any) -> PredictionRecord:
         made = PredictionRecord(

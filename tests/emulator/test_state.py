@@ -134,7 +134,6 @@ def test_models_and_ids_work_under_both_versions() -> None:
         (poll("0" * 32), "prediction not found"),
         (poll("0" * 32, "/api/v2/predictions/{}"), "not found"),
         (Call(method="GET", path=FLUX, headers=KEY), "not found"),
-        (post("/api/v3/predictions/delete"), "not found"),
         (post("/api/v1/wavespeed-ai/flux-dev"), "not found"),
     ],
 )

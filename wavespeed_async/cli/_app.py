@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio import from_thread, to_thread
 from attrs import frozen
-from cyclopts import App, CycloptsError, Group, Parameter, validators
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from wavespeed_async._codec import request_from
 from wavespeed_async._version import __version__
+from wavespeed_async.cli._emulator_flags import FaultFlags, SettingFlags
 from wavespeed_async.cli._fields import Field, fields_of, json_value, short_name
 from wavespeed_async.cli._files import Item, read_requests
 from wavespeed_async.cli._models import as_json, as_table
@@ -71,6 +72,8 @@ class Options:
 
 
 USUAL_OPTIONS = Options()
+USUAL_SETTINGS = SettingFlags()
+USUAL_FAULTS = FaultFlags()
 
 app = App(
     name="wavespeed-async",
@@ -236,46 +239,18 @@ def demo(*, out: Path = Path("demo")) -> int:
 
 
 @app.command
-def emulator(
-    *,
-    host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 0,
-    requests: int = USUAL.requests,
-    per: float = USUAL.per,
-    concurrency: int = USUAL.concurrency,
-    latency: float = 5.0,
-    latency_cv: float = 0.3,
-    api_key: str | None = None,
-) -> int:
+def emulator(*, settings: SettingFlags = USUAL_SETTINGS, faults: FaultFlags = USUAL_FAULTS) -> int:
     """Stand in for the API on this machine until Ctrl-C: no key, no cost, and real pictures.
 
     The first line on stdout says where: listening on http://127.0.0.1:PORT
 
     Args:
-        host: Address to listen at.
-        port: Port to listen at; 0 takes a free one.
-        requests: Requests that are answered within --per seconds; one more is a 429.
-        per: Length of that window, in seconds.
-        concurrency: Predictions that may run at once; one more is a 429.
-        latency: Mean time of a prediction, in seconds.
-        latency_cv: Its coefficient of variation; 0 makes it constant.
-        api_key: The only key that is taken; by default any.
+        settings: How it behaves.
+        faults: What goes wrong.
     """
     from wavespeed_async.cli._emulator import serve  # noqa: PLC0415 (needs another extra)
 
-    return run_until_signal(
-        partial(
-            serve,
-            host=host,
-            port=port,
-            requests=requests,
-            per=per,
-            concurrency=concurrency,
-            latency=latency,
-            latency_cv=latency_cv,
-            api_key=api_key,
-        )
-    )
+    return run_until_signal(partial(serve, settings.settings(), faults.faults, faults.changed()))
 
 
 @app.command

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from wavespeed_async.cli._output import WrongUseError, emit, words
-from wavespeed_async.emulator import Emulator
+from wavespeed_async.emulator import Emulator, Faults
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wavespeed_async.emulator import Profile
 
 __all__ = ["serve"]
 
 HOUR = 3600.0
 
 
-async def serve(**settings: Any) -> int:
+async def serve(settings: Mapping[str, Any], profile: Profile, changed: Mapping[str, Any]) -> int:
     """Serve until cancelled.
+
+    Args:
+        settings: What `Emulator` takes.
+        profile: What goes wrong.
+        changed: What differs from that.
 
     Raises:
         WrongUseError: A setting cannot be, or there is no listening there.
     """
     try:
-        emulator = Emulator(**settings)
+        emulator = Emulator(**settings, faults=Faults.profile(profile, **changed))
         await emulator.__aenter__()
     except OSError as error:
         message = f"cannot listen at {settings['host']} port {settings['port']}: {words(error)}"

@@ -12,11 +12,23 @@ JSON, so that a mistake in one of them cannot agree with itself.
 
 from wavespeed_async.errors import ConfigurationError
 
+_EXTRA = {"PIL", "jinja2", "python_multipart", "starlette", "uvicorn"}
+
 try:
+    import python_multipart  # noqa: F401 (starlette wants it for forms, and says so late)
+
     from wavespeed_async.emulator._emulator import Emulator
-    from wavespeed_async.emulator._state import PredictionRecord, RequestRecord, Settings
+    from wavespeed_async.emulator._faults import FAULTS, Faults, Profile
+    from wavespeed_async.emulator._records import (
+        PredictionRecord,
+        RequestRecord,
+        UploadRecord,
+        WebhookRecord,
+    )
+    from wavespeed_async.emulator._settings import Settings
+    from wavespeed_async.emulator._wishes import OUTCOMES, SHAPES
 except ModuleNotFoundError as _error:
-    if (_error.name or "").partition(".")[0] not in {"PIL", "starlette", "uvicorn"}:
+    if (_error.name or "").partition(".")[0] not in _EXTRA:
         raise
     _message = (
         f"the emulator needs {_error.name}, which is not installed: "
@@ -24,4 +36,16 @@ except ModuleNotFoundError as _error:
     )
     raise ConfigurationError(_message) from _error
 
-__all__ = ["Emulator", "PredictionRecord", "RequestRecord", "Settings"]
+__all__ = [
+    "FAULTS",
+    "OUTCOMES",
+    "SHAPES",
+    "Emulator",
+    "Faults",
+    "PredictionRecord",
+    "Profile",
+    "RequestRecord",
+    "Settings",
+    "UploadRecord",
+    "WebhookRecord",
+]

@@ -5,35 +5,48 @@ from __future__ import annotations
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import anyio.to_thread
-import attrs
-import httpx
 from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from wavespeed_async._prediction import Status
-from wavespeed_async.emulator._answers import envelope, output_path, prediction_data, timed_out
+from wavespeed_async.emulator._answers import (
+    envelope,
+    misled,
+    output_path,
+    prediction_data,
+    shaped,
+    timed_out,
+    webhook_data,
+)
+from wavespeed_async.emulator._carrying import Watched, carried, paused, plain, until_gone
+from wavespeed_async.emulator._openapi import openapi_route
+from wavespeed_async.emulator._page import page_routes
 from wavespeed_async.emulator._pictures import SAMPLES, TINY_PNG, Studio
-from wavespeed_async.emulator._state import Call, PredictionRecord, Reply, Settings, State
+from wavespeed_async.emulator._records import Call, File, Listing, PredictionRecord, Reply
+from wavespeed_async.emulator._requests import Refusal
+from wavespeed_async.emulator._state import Settings, State
+from wavespeed_async.emulator._uploads import MEDIA_TYPES
+from wavespeed_async.emulator._webhooks import Courier
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from collections.abc import Callable, Iterator
 
-__all__ = ["HANG_UP", "Service"]
+    from starlette.types import Receive
 
-HANG_UP = "wavespeed_async.hang_up"
-"""The ASGI extension by which a server lets the app close a connection without an answer."""
+__all__ = ["Service"]
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+_UPLOAD = "/api/v3/media/upload/binary"
+_QUEUE_PAUSE = 0.005
 _MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
@@ -42,14 +55,19 @@ class Service:
 
     def __init__(self, settings: Settings, time_source: Callable[[], float]) -> None:
         self.settings = settings
-        self.studio = Studio(self._completed)
+        self.studio = Studio(self._completed, self._uploaded)
+        self.courier = Courier(self.state, self._webhook_body, time.time, settings.webhook_secret)
         self.app = Starlette(
             routes=[
-                Route("/", self._page),
+                *page_routes(settings, self.state),
+                openapi_route(settings),
                 Route("/api/{path:path}", self._api, methods=_METHODS),
                 Route("/outputs/{id}/{number:int}.{kind}", self._output),
                 Route("/samples/{name}", self._sample),
-            ]
+                Route("/uploads/{name}", self._upload),
+                Route("/storage/{id}", self._storage, methods=["PUT"]),
+            ],
+            exception_handlers={404: _nowhere},
         )
         self._state = State(settings)
         self._time_source = time_source
@@ -74,6 +92,11 @@ class Service:
         found = self._found(prediction_id)
         return found if found is not None and found.status is Status.COMPLETED else None
 
+    def _uploaded(self, path: str) -> bytes | None:
+        with self.state() as (state, now):
+            found = state.uploads.find(now, path)
+        return found.content if found else None
+
     # --- the API ---------------------------------------------------------------------------------
 
     async def _api(self, request: Request) -> Response:
@@ -87,20 +110,52 @@ class Service:
             headers=dict(request.headers),
             body=body,
             origin=_origin(request),
+            webhook=request.query_params.get("webhook") or None,
+            file=await _file(request) if request.url.path == _UPLOAD else None,
+            epoch=self._epoch,
         )
         with self.state() as (state, now):
             reply = state.receive(now, call)
-        if reply.prediction is not None and reply.submitted:
-            await self._check(reply.prediction)
-        if reply.lost:
-            return _NoResponse()
-        if reply.prediction is None:
-            return _plain(reply)
+        while reply.waits:
+            if not await paused(_QUEUE_PAUSE, request.receive):
+                return Response()  # for nobody
+            with self.state() as (state, now):
+                reply = state.receive(now, call)
+        try:
+            response = await self._response(request, call, reply)
+        except BaseException:
+            self._answered()
+            raise
+        slowness = self.settings.faults.slowness
+        return Watched(carried(response, reply.fault, slowness), self._answered)
+
+    def _answered(self) -> None:
+        with self.state() as (state, _):
+            state.answered()
+
+    async def _response(self, request: Request, call: Call, reply: Reply) -> Response:
         prediction = reply.prediction
+        if prediction is not None and reply.submitted:
+            await self._check(prediction)
+            self.courier.wake()
+        if reply.listing is not None and reply.body is None:
+            return await self._listed(reply, reply.listing, call.origin)
+        if prediction is None or reply.body is not None or reply.lost:
+            return plain(reply)
         if reply.submitted and prediction.is_held:
             await self._hold(prediction, request.receive)
             prediction = self._found(prediction.id) or prediction
-        return await self._told(reply, prediction, call.origin)
+        data = await self._told(reply, prediction, call.origin)
+        return JSONResponse(envelope(200, data=data))
+
+    async def _listed(self, reply: Reply, listing: Listing, origin: str) -> Response:
+        items = []
+        for prediction in listing.items:
+            item = await self._told(reply, prediction, origin)
+            inputs = {listing.inputs_as: prediction.fields} if listing.inputs_as else {}
+            items.append({**item, **inputs})
+        data = {"page": listing.page, "total": listing.total, "items": items}
+        return JSONResponse(envelope(200, data=data))
 
     async def _check(self, prediction: PredictionRecord) -> None:
         """Let a prediction fail whose inputs cannot be read."""
@@ -114,13 +169,11 @@ class Service:
     async def _hold(self, prediction: PredictionRecord, receive: Receive) -> None:
         """Wait until a prediction has ended, for as long as sync mode does and the client stays."""
         until = min(prediction.ready, prediction.created + self.settings.sync_timeout)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
-            while (left := until - self._time_source()) > 0:  # noqa: ASYNC110 (timers ring early)
-                await anyio.sleep(left)
-            tasks.cancel_scope.cancel()
+        await until_gone(receive, lambda: until - self._time_source())
 
-    async def _told(self, reply: Reply, prediction: PredictionRecord, origin: str) -> Response:
+    async def _told(
+        self, reply: Reply, prediction: PredictionRecord, origin: str
+    ) -> dict[str, Any]:
         data = prediction_data(
             prediction,
             version=reply.version,
@@ -131,7 +184,16 @@ class Service:
         )
         if reply.submitted and prediction.is_held and not prediction.status.ended:
             data = timed_out(data, self.settings.sync_timeout)
-        return JSONResponse(envelope(200, data=data))
+        if reply.fault == "wrong-origin":
+            data = misled(data)
+        return shaped(data, reply.shape or prediction.shape)
+
+    async def _webhook_body(self, prediction_id: str) -> dict[str, Any] | None:
+        found = self._found(prediction_id)
+        if found is None:
+            return None
+        fields = found.fields if self.settings.webhook_input else None
+        return webhook_data(await self._told(Reply(), found, found.origin), fields)
 
     # --- outputs ---------------------------------------------------------------------------------
 
@@ -163,64 +225,48 @@ class Service:
         media_type = _MEDIA_TYPES[prediction.output_format]
         return Response(await self._drawn(prediction, number), media_type=media_type)
 
+    async def _upload(self, request: Request) -> Response:
+        content = self._uploaded(request.url.path)
+        if content is None:
+            return Response(status_code=404)
+        media_type = MEDIA_TYPES[request.url.path.rpartition(".")[2]]
+        return Response(content, media_type=media_type)
+
+    async def _storage(self, request: Request) -> Response:
+        """Take the file of a ticket, where it is kept: this is no endpoint of the API."""
+        try:
+            body = await request.body()
+            with self.state() as (state, now):
+                state.uploads.put(now, request.path_params["id"], request.headers, body)
+        except ClientDisconnect:
+            return Response()  # for nobody
+        except Refusal as refusal:
+            text = f"<Error><Message>{refusal.message}</Message></Error>"
+            return Response(text, refusal.status, media_type="application/xml")
+        return Response()
+
     async def _sample(self, request: Request) -> Response:
         if request.url.path not in SAMPLES:
             return Response(status_code=404)
         drawn = await anyio.to_thread.run_sync(self.studio.sample, request.url.path)
         return Response(drawn, media_type="image/png")
 
-    # --- a page for people -----------------------------------------------------------------------
 
-    async def _page(self, _: Request) -> Response:
-        shown: dict[str, Any] = attrs.asdict(self.settings)
-        shown["api_key"] = "any" if self.settings.api_key is None else "one"
-        rows = "".join(
-            f"<tr><th>{escape(name)}<td>{escape(str(value))}" for name, value in shown.items()
-        )
-        samples = "".join(f'<img src="{escape(path)}" alt="{escape(path)}">' for path in SAMPLES)
-        page = _PAGE.format(rows=rows, samples=samples)
-        policy = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'"
-        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>WaveSpeedAI emulator</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: 3rem auto }}
-th {{ text-align: left; font-weight: normal; padding-right: 2rem; color: #567 }}
-img {{ width: 30%; margin: 1rem 1rem 0 0; border-radius: 8px }}
-</style>
-<h1>WaveSpeedAI emulator</h1>
-<p>This stands in for the WaveSpeedAI API: requests cost nothing, and the pictures are drawn here.
-Point a client's base URL at this address. Its settings:</p>
-<table>{rows}</table>
-<p>Pictures to be used as inputs:</p>
-{samples}
-"""
-
-
-class _NoResponse(Response):
-    """Close the connection instead of answering."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (ASGI)
-        hang_up = scope.get("extensions", {}).get(HANG_UP)
-        if hang_up is None:  # called in process: there is no connection to close
-            message = "the emulator lost this answer on purpose"
-            raise httpx.ReadError(message)
-        hang_up()
-        await receive()  # the disconnection: all of the request's body has been read
-
-
-async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    await receive()  # as above
-    scope.cancel()
-
-
-def _plain(reply: Reply) -> Response:
-    if isinstance(reply.body, Mapping):
-        return JSONResponse(reply.body, reply.status, reply.headers)
-    return Response(reply.body, reply.status, {"content-type": "text/html", **reply.headers})
+async def _nowhere(_: Request, __: Exception) -> Response:
+    return JSONResponse(envelope(404), 404)
 
 
 def _origin(request: Request) -> str:
     return str(request.base_url).rstrip("/")
+
+
+async def _file(request: Request) -> File | None:
+    """Read the multipart field `file`; None where there is none."""
+    try:
+        async with request.form() as form:
+            sent = form.get("file")
+            if not isinstance(sent, UploadFile):
+                return None
+            return File(sent.filename or "", await sent.read())
+    except HTTPException:
+        return None

@@ -9,14 +9,29 @@ import anyio
 import anyio.to_thread
 
 from wavespeed_async.emulator._app import Service
-from wavespeed_async.emulator._server import Server
-from wavespeed_async.emulator._state import (
+from wavespeed_async.emulator._faults import Faults
+from wavespeed_async.emulator._records import (
     Kind,
     PredictionRecord,
     RequestRecord,
     Scripted,
-    Settings,
+    UploadRecord,
+    WebhookRecord,
 )
+from wavespeed_async.emulator._requests import Refusal
+from wavespeed_async.emulator._server import Server
+from wavespeed_async.emulator._settings import (
+    MEGABYTE,
+    WEBHOOK_SECRET,
+    WEEK,
+    Counted,
+    InputsName,
+    Over,
+    RetryAfter,
+    Settings,
+    WindowKind,
+)
+from wavespeed_async.emulator._wishes import Wishes
 from wavespeed_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -59,6 +74,18 @@ class Emulator:
         sync_timeout: float = 90.0,
         pictures: bool = True,
         base64_prefix: bool = False,
+        window: WindowKind = "sliding",
+        concurrency_counts: Counted = "predictions",
+        over: Over = "refuse",
+        retry_after: RetryAfter | None = None,
+        balance: float = 10_000.0,
+        keep: float = WEEK,
+        upload_limit: int = 200 * MEGABYTE,
+        list_inputs_as: InputsName = "inputs",
+        webhook_secret: str | None = None,
+        webhook_input: bool = False,
+        webhook_pause: float = 1.0,
+        faults: Faults | None = None,
         time_source: Callable[[], float] = time.monotonic,
     ) -> None:
         """Set it up; nothing listens yet.
@@ -77,6 +104,20 @@ class Emulator:
             sync_timeout: How long a submission in sync mode is held, in seconds.
             pictures: Whether pictures are drawn; else each output is one tiny PNG, for fast tests.
             base64_prefix: Whether base64 outputs start with `data:`.
+            window: `sliding`, or `fixed` windows side by side, or a token `bucket`.
+            concurrency_counts: What `concurrency` is of: `predictions` that run, or open
+                `requests`.
+            over: What becomes of what is over it: it is refused (`refuse`), or waits (`queue`).
+            retry_after: How a 429 tells when to come again: not, in `seconds`, or as a `date`.
+            balance: What the account has at first, in USD; each submission costs some.
+            keep: How long predictions and uploads are kept, in seconds; 7 days.
+            upload_limit: How many bytes an upload may have; one more is a 413.
+            list_inputs_as: Where a listed prediction has what was asked: `inputs` or `input`.
+            webhook_secret: What webhooks are signed with; by default one that is always the same.
+            webhook_input: Whether a webhook's body has what was asked, as `input`.
+            webhook_pause: Seconds from the first try of a webhook to the second. Webhooks are
+                called while the emulator listens, and on this machine only.
+            faults: What goes wrong, and how often; nothing by default.
             time_source: A clock in seconds; `anyio.current_time` for a virtual one.
         """
         self.settings: Settings = Settings(
@@ -91,6 +132,18 @@ class Emulator:
             sync_timeout=sync_timeout,
             pictures=pictures,
             base64_prefix=base64_prefix,
+            window=window,
+            concurrency_counts=concurrency_counts,
+            over=over,
+            retry_after=retry_after,
+            balance=balance,
+            keep=keep,
+            upload_limit=upload_limit,
+            list_inputs_as=list_inputs_as,
+            webhook_secret=webhook_secret or WEBHOOK_SECRET,
+            webhook_input=webhook_input,
+            webhook_pause=webhook_pause,
+            faults=faults or Faults(),
         )
         self._host = host
         self._port = port
@@ -112,7 +165,7 @@ class Emulator:
         if self._server is not None:
             message = "the emulator runs already"
             raise ConfigurationError(message)
-        self._server = Server(self.app, self._host, self._port)
+        self._server = Server(self.app, self._host, self._port, self._service.courier.run)
         return self
 
     def __exit__(
@@ -152,6 +205,24 @@ class Emulator:
             return state.predictions(now)
 
     @property
+    def uploads(self) -> tuple[UploadRecord, ...]:
+        """Every upload that is kept; one whose `content` is None has not been used yet."""
+        with self._service.state() as (state, now):
+            return state.uploads.all(now)
+
+    @property
+    def webhooks(self) -> tuple[WebhookRecord, ...]:
+        """Every call of a webhook so far, and those that were not made since they lead away."""
+        with self._service.state() as (state, _):
+            return tuple(state.outbox.records)
+
+    @property
+    def balance(self) -> float:
+        """What the account has left, in USD."""
+        with self._service.state() as (state, now):
+            return state.balance(now)
+
+    @property
     def most_requests_in_window(self) -> int:
         """The most requests that were counted in any window; refused ones are not counted."""
         with self._service.state() as (state, _):
@@ -179,8 +250,14 @@ class Emulator:
         headers: Mapping[str, str] | None = None,
         kind: Kind | None = None,
         lose: bool = False,
+        fault: str | None = None,
+        outcome: str | None = None,
+        status: str | None = None,
+        shape: str | None = None,
     ) -> None:
         """Script the answer to the next request of the API; calls queue up.
+
+        With one of the last four the request is done as usual, but for what they say.
 
         Args:
             status_code: The status to answer.
@@ -190,9 +267,26 @@ class Emulator:
             kind: Only the next request of this kind is meant: `submit` or `result`.
             lose: Do what the request asks, and close the connection instead of answering; nothing
                 else than `kind` counts then. In process it raises `httpx.ReadError`.
+            fault: What goes wrong, by its name in `FAULTS`.
+            outcome: How the prediction ends: a final status, or `failed-1200` and the like.
+            status: The word that stands for its status while it runs, known or not.
+            shape: How answers about it look: a name in `SHAPES`.
+
+        Raises:
+            ValueError: There is no such fault, outcome or shape.
         """
+        wishes = Wishes(fault=fault, outcome=outcome, status=status, shape=shape)
+        try:
+            wishes.checked()
+        except Refusal as refusal:
+            raise ValueError(refusal.message) from None
         scripted = Scripted(
-            status_code=status_code, body=body, headers=headers or {}, kind=kind, lose=lose
+            status_code=status_code,
+            body=body,
+            headers=headers or {},
+            kind=kind,
+            lose=lose,
+            wishes=None if wishes == Wishes() else wishes,
         )
         with self._service.state() as (state, _):
             state.script(scripted)

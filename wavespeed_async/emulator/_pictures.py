@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from wavespeed_async.emulator import _painting as painting
 from wavespeed_async.emulator._answers import output_path
-from wavespeed_async.emulator._state import Failure, PredictionRecord
+from wavespeed_async.emulator._records import Failure, PredictionRecord
 from wavespeed_async.models import FluxKontextDevMulti, FluxReduxDev
 
 if TYPE_CHECKING:
@@ -110,9 +110,14 @@ _DETAILS = {
 class Studio:
     """Draw pictures, one at a time, and keep the last of them."""
 
-    def __init__(self, find: Callable[[str], PredictionRecord | None]) -> None:
-        """Take what finds a prediction that has ended, for inputs that are its outputs."""
+    def __init__(
+        self,
+        find: Callable[[str], PredictionRecord | None],
+        uploaded: Callable[[str], bytes | None],
+    ) -> None:
+        """Take what finds predictions that have ended, and uploads, for inputs that are such."""
         self._find = find
+        self._uploaded = uploaded
         self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._samples: dict[str, bytes] = {}
         self._lock = threading.RLock()
@@ -186,6 +191,8 @@ class Studio:
         path = urlsplit(address).path
         if path in SAMPLES:
             return _decoded(self.sample(path))
+        if (content := self._uploaded(path)) is not None:
+            return _decoded(content)
         return self._earlier(address, path, order)
 
     def _earlier(self, address: str, path: str, order: _Order) -> Image.Image:

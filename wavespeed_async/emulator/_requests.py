@@ -18,7 +18,16 @@ from wavespeed_async.models import Lora, Request, request_classes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LOOSE_MODELS", "LooseRequest", "Refusal", "Submission", "read_submission"]
+__all__ = [
+    "LOOSE_MODELS",
+    "LooseRequest",
+    "Refusal",
+    "Submission",
+    "missing_field",
+    "read_json",
+    "read_request",
+    "read_submission",
+]
 
 LOOSE_MODELS = (
     "wavespeed-ai/flux-dev-lora-ultra-fast",
@@ -82,26 +91,52 @@ def read_submission(model: str, body: bytes) -> tuple[Submission, Mapping[str, A
     Raises:
         Refusal: The model is not known, a field is missing, or a value is not allowed (400).
     """
-    known = {cls.model: cls for cls in request_classes()}.get(model)
+    if model not in LOOSE_MODELS and model not in _known():
+        raise Refusal(400, "model not found")
+    fields = read_json(body)
+    return read_request(model, fields), fields
+
+
+def read_request(model: str, fields: Mapping[str, Any]) -> Submission:
+    """Read what is asked of a model from the fields alone.
+
+    Raises:
+        Refusal: As for a submission.
+    """
+    known = _known().get(model)
     if known is None and model not in LOOSE_MODELS:
         raise Refusal(400, "model not found")
-    fields = _read_object(body)
     given = {name: value for name, value in fields.items() if value is not None}
     if known is None:
         names = {a.name for a in attrs.fields(LooseRequest)} - {"model"}
         loose = {name: value for name, value in given.items() if name in names}
-        return LooseRequest(model=model, **loose), fields
-    return _build(known, given), fields
+        return LooseRequest(model=model, **loose)
+    return _build(known, given)
 
 
-def _read_object(body: bytes) -> dict[str, Any]:
+def _known() -> dict[str, type[Request]]:
+    return {cls.model: cls for cls in request_classes()}
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """Read a body that must be a JSON object.
+
+    Raises:
+        Refusal: It is none (400).
+    """
     try:
-        fields = json.loads(body, parse_constant=_refuse_constant)
+        fields = json.loads(body, parse_constant=_refuse_constant, parse_float=_number)
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         raise Refusal(400, "the request body must be a JSON object")
     return fields
+
+
+def _number(text: str) -> float:
+    """Read 3.0 as 3: to JSON they are one number."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -113,7 +148,7 @@ def _build(known: type[Request], given: Mapping[str, Any]) -> Request:
     declared = attrs.fields(known)  # type: ignore[arg-type]  # request classes are attrs classes
     for attribute in declared:
         if attribute.default is attrs.NOTHING and _is_empty(given.get(attribute.name)):
-            raise _missing(attribute.name)
+            raise missing_field(attribute.name)
     values = {a.name: given[a.name] for a in declared if a.name in given}
     try:
         # The class also takes what Python writes more handily; JSON has one way.
@@ -132,11 +167,12 @@ def _lora(number: int, item: object) -> object:
     missing = [name for name in ("path", "scale") if _is_empty(item.get(name))]
     if missing:
         name = f"loras[{number}].{missing[0]}"
-        raise _missing(name)
+        raise missing_field(name)
     return Lora(item["path"], item["scale"])
 
 
-def _missing(name: str) -> Refusal:
+def missing_field(name: str) -> Refusal:
+    """Answer the refusal of a request that lacks a field."""
     return Refusal(400, f'field "{name}" is required and must not be empty')
 
 

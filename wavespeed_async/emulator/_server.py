@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from wavespeed_async.emulator._app import HANG_UP
+from wavespeed_async.emulator._carrying import HANG_UP
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["Server"]
@@ -26,9 +28,12 @@ _PATIENCE = 5.0
 
 
 class Server:
-    """Serve an app from the moment of its making until `stop`."""
+    """Serve an app, and do something beside it, from the moment of its making until `stop`."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, beside: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._beside = beside
         self._socket = _listening(host, port)
         name = f"[{host}]" if ":" in host else host
         self.url = f"http://{name}:{self._socket.getsockname()[1]}"
@@ -62,7 +67,15 @@ class Server:
             worker.join(_PATIENCE)
 
     def _run(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._socket]))
+        asyncio.run(self._serve_all())
+
+    async def _serve_all(self) -> None:
+        beside = asyncio.ensure_future(self._beside())
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            beside.cancel()
+            await asyncio.wait([beside])
 
     async def _serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         hang_up = partial(self._server.hang_up, scope["client"])

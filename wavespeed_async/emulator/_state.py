@@ -2,30 +2,52 @@
 
 Times are seconds on one clock that never goes back. Decisions, where the API is not known:
 
-- The window slides: a request counts until it is `per` seconds old.
-- Every request of the API counts (polls can be exempted; outputs and samples are no API requests),
-  but one that is refused counts nowhere: neither a 401 nor a 429 uses up the window.
-- A prediction runs from its submission until it is ready, whether or not anybody asks.
+- The window slides, unless the settings have another one: a request counts until it is `per`
+  seconds old. Every request of the API counts (polls can be exempted; outputs, samples and files
+  are no API requests), but one that is refused counts nowhere: neither a 401 nor a 429 uses up the
+  window.
+- A prediction runs from its submission until it is ready, whether or not anybody asks; over the
+  limit it is refused, unless the settings let it queue.
 - It is `created` for the first twentieth of its latency, then `processing`.
+- A submission is paid when it is accepted, and paid back when it fails.
+- What was deleted or is too old is not found (404).
 """
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
-import re
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any
 
-from attrs import Factory, evolve, field, frozen, validators
+from attrs import evolve
 
 from wavespeed_async._prediction import Status
-from wavespeed_async.emulator._answers import envelope
-from wavespeed_async.emulator._requests import Refusal, Submission, read_submission
+from wavespeed_async.emulator._answers import ERROR_PAGE, envelope
+from wavespeed_async.emulator._catalogue import MILLION, catalogue, price_data, price_of
+from wavespeed_async.emulator._faults import FAILURES, Dice
+from wavespeed_async.emulator._quota import SlidingWindow, Slots, window_of
+from wavespeed_async.emulator._records import (
+    Call,
+    Failure,
+    Kind,
+    PredictionRecord,
+    Reply,
+    RequestRecord,
+    Scripted,
+)
+from wavespeed_async.emulator._requests import Refusal, read_submission
+from wavespeed_async.emulator._routing import Aim, aim_of
+from wavespeed_async.emulator._settings import Settings
+from wavespeed_async.emulator._store import Purse, Store, deletion, listing
+from wavespeed_async.emulator._uploads import Uploads, upload_data
+from wavespeed_async.emulator._webhooks import Outbox
+from wavespeed_async.emulator._wishes import Wishes, wishes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
 __all__ = [
     "Call",
@@ -39,177 +61,11 @@ __all__ = [
     "State",
 ]
 
-Kind: TypeAlias = Literal["submit", "result", "other"]
-"""What a request of the API is for."""
-
-SUCCESS = 200
 UNAUTHORISED = 401
 NOT_FOUND = 404
 LIMITED = 429
-CREATED_SHARE = 0.05
+NO_CREDITS = "Insufficient credits. Please top up your account to continue."
 DRAWN_SEEDS = (0, 2147483647)
-
-
-@frozen(kw_only=True)
-class Settings:
-    """Say how the API behaves; times are seconds.
-
-    Attributes:
-        requests: How many requests are answered in any window.
-        per: Length of the window.
-        concurrency: How many predictions may run at once.
-        latency: Mean time from submission to completion.
-        latency_cv: Its coefficient of variation; 0 makes it constant.
-        api_key: The only key that is known; with None any key will do.
-        seed: Where ids, latencies and seeds that were left open are drawn from.
-        polls_count: Whether asking for results counts in the window.
-        sync_timeout: How long a submission is held in sync mode.
-        pictures: Whether pictures are drawn; else every output is one tiny PNG.
-        base64_prefix: Whether base64 outputs start with `data:`.
-    """
-
-    requests: int = field(default=120, validator=validators.ge(1))
-    per: float = field(default=60.0, validator=validators.gt(0.0))
-    concurrency: int = field(default=20, validator=validators.ge(1))
-    latency: float = field(default=5.0, validator=validators.ge(0.0))
-    latency_cv: float = field(default=0.3, validator=validators.ge(0.0))
-    api_key: str | None = field(default=None, repr=False)
-    seed: int = 0
-    polls_count: bool = True
-    sync_timeout: float = field(default=90.0, validator=validators.ge(0.0))
-    pictures: bool = True
-    base64_prefix: bool = False
-
-
-@frozen(kw_only=True)
-class Call:
-    """Hold one request of the API as it arrived; the names of headers are lower-case."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = field(factory=dict, repr=False)
-    body: bytes = b""
-    origin: str = "http://emulator"
-
-
-@frozen(kw_only=True)
-class RequestRecord:
-    """Remember one request of the API.
-
-    Attributes:
-        at: When it arrived, in seconds of the emulator's clock.
-        method: Its HTTP method.
-        path: Its path.
-        kind: What it was for: `submit`, `result` or `other`.
-        status_code: What it was answered, or None where the answer was lost on purpose.
-        prediction_id: The prediction that it made or asked for, or None.
-        headers: Its headers in lower case, without the key.
-    """
-
-    at: float
-    method: str
-    path: str
-    kind: Kind
-    status_code: int | None
-    prediction_id: str | None
-    headers: Mapping[str, str]
-
-
-@frozen
-class Failure:
-    """Say why a prediction fails: the API's number, and its words."""
-
-    code: int
-    message: str
-
-
-@frozen(kw_only=True)
-class PredictionRecord:
-    """Remember one prediction.
-
-    Attributes:
-        id: 32 lower-case hexadecimal characters.
-        model: The model's id.
-        fields: What was asked, as received: unknown fields are still there.
-        created: When it was submitted, in seconds of the emulator's clock.
-        ready: When it ends.
-        status: Where it stands now.
-        polls: How often its result was asked for.
-        request: What the model made of the fields.
-        seed: The seed in use: the asked one, else a drawn one.
-        origin: The address under which the emulator was called.
-        failure: Why it fails, or None.
-        pictures: Whether its outputs are drawn.
-    """
-
-    id: str
-    model: str
-    fields: Mapping[str, Any]
-    created: float
-    ready: float
-    status: Status = Status.CREATED
-    polls: int = 0
-    request: Submission
-    seed: int
-    origin: str
-    failure: Failure | None = None
-    pictures: bool = True
-
-    @property
-    def count(self) -> int:
-        """How many pictures were asked for."""
-        count: int = getattr(self.request, "num_images", 1)
-        return count
-
-    @property
-    def output_format(self) -> str:
-        """The format of its outputs, as files are named."""
-        asked: str = getattr(self.request, "output_format", "png")
-        return asked if self.pictures else "png"
-
-    @property
-    def wants_base64(self) -> bool:
-        """Whether its outputs are told as base64 rather than as URLs."""
-        return bool(getattr(self.request, "enable_base64_output", False))
-
-    @property
-    def is_held(self) -> bool:
-        """Whether its submission is held until it has ended (sync mode)."""
-        return bool(getattr(self.request, "enable_sync_mode", False))
-
-    def seen(self, now: float) -> PredictionRecord:
-        """Answer the same prediction with its status at `now`."""
-        if now >= self.ready:
-            status = Status.FAILED if self.failure else Status.COMPLETED
-        elif now - self.created >= CREATED_SHARE * (self.ready - self.created):
-            status = Status.PROCESSING
-        else:
-            status = Status.CREATED
-        return evolve(self, status=status)
-
-
-@frozen(kw_only=True)
-class Scripted:
-    """Hold one answer that a test wants; None for the kind takes the next request of any kind."""
-
-    status_code: int = SUCCESS
-    body: Mapping[str, Any] | str | bytes | None = None
-    headers: Mapping[str, str] = Factory(dict)
-    kind: Kind | None = None
-    lose: bool = False
-
-
-@frozen(kw_only=True)
-class Reply:
-    """Say what a request is answered: `body`, or without one `prediction` as it stands."""
-
-    status: int = SUCCESS
-    body: Mapping[str, Any] | str | bytes | None = None
-    headers: Mapping[str, str] = Factory(dict)
-    prediction: PredictionRecord | None = None
-    version: str = "v3"
-    submitted: bool = False
-    lost: bool = False
 
 
 class State:
@@ -220,46 +76,80 @@ class State:
         self.requests: list[RequestRecord] = []
         self.refused = 0
         self.most_requests_in_window = 0
-        self.most_running = 0
-        self._predictions: dict[str, PredictionRecord] = {}
-        self._window: deque[float] = deque()
-        self._running: list[float] = []
+        self.outbox = Outbox(settings.webhook_pause)
+        self._store = Store(settings)
+        self._purse = Purse(settings.balance)
+        self._window = window_of(settings)
+        self._counted = SlidingWindow(settings.requests, settings.per)
+        self._slots = Slots()
+        self._open = 0
+        self._storm = 0
         self._scripted: deque[Scripted] = deque()
+        self._dice = Dice(settings.faults)
         self._ids = random.Random(f"ids {settings.seed}")
         self._latencies = random.Random(f"latencies {settings.seed}")
         self._seeds = random.Random(f"seeds {settings.seed}")
+        self._webhook_ids = random.Random(f"webhooks {settings.seed}")
+        self.uploads = Uploads(settings, random.Random(f"uploads {settings.seed}"))
+
+    @property
+    def most_running(self) -> int:
+        """The most predictions that ran at once."""
+        return self._slots.most
 
     def receive(self, now: float, call: Call) -> Reply:
-        """Answer one request of the API, and remember it."""
-        kind, version, name = _route(call)
-        scripted: Scripted | None = None
+        """Answer one request of the API, and remember it, unless it `waits`.
+
+        It is open from now on: say `answered` when it is not any more.
+        """
+        aim = aim_of(call)
+        scripted, wishes, fault = None, Wishes(), None
         try:
             self._authorise(call)
-            scripted = self._next_scripted(kind)
-            if scripted is not None and not scripted.lose:
+            if self._is_crowded and self.settings.over == "queue":
+                return Reply(waits=True)
+            scripted = self._next_scripted(aim.kind)
+            marked = call.body if aim.action == "submit" else b""
+            wishes = wishes_of(call.headers, marked, scripted.wish if scripted else None)
+            if scripted is not None and scripted.wish is None:
                 reply = _scripted_reply(scripted)
             else:
-                self._admit(now, kind)
-                reply = self._handle(now, call, kind, name)
+                fault = self._fault(aim.kind, call, wishes)
+                reply = self._answer(now, call, aim, evolve(wishes, fault=fault))
         except Refusal as refusal:
-            reply = Reply(status=refusal.status, body=envelope(refusal.status, refusal.message))
-        reply = evolve(reply, version=version, lost=scripted is not None and scripted.lose)
-        self._remember(now, call, kind, reply)
+            headers = self._retry_after(now, call) if refusal.status == LIMITED else {}
+            body = envelope(refusal.status, refusal.message)
+            reply = Reply(status=refusal.status, body=body, headers=headers)
+        reply = evolve(
+            reply,
+            version=aim.version,
+            lost=fault in {"lost", "refused"},
+            fault=fault,
+            shape=wishes.shape,
+        )
+        self._open += 1
+        self._remember(now, call, aim.kind, reply)
         return reply
+
+    def answered(self) -> None:
+        """Say that a request is not open any more."""
+        self._open -= 1
 
     def find(self, now: float, prediction_id: str) -> PredictionRecord | None:
         """Look at a prediction as it stands, without counting a request."""
-        found = self._predictions.get(prediction_id)
-        return found.seen(now) if found else None
+        return self._store.find(now, prediction_id)
 
     def predictions(self, now: float) -> tuple[PredictionRecord, ...]:
         """List all predictions as they stand, in the order of their submission."""
-        return tuple(prediction.seen(now) for prediction in self._predictions.values())
+        return self._store.all(now)
+
+    def balance(self, now: float) -> float:
+        """Answer what the account has left, in USD."""
+        return self._purse.balance(now) / MILLION
 
     def spoil(self, prediction_id: str, failure: Failure) -> None:
         """Let a prediction end as failed."""
-        found = self._predictions[prediction_id]
-        self._predictions[prediction_id] = evolve(found, failure=failure)
+        self._purse.refund(self._store.change(prediction_id, failure=failure))
 
     def script(self, scripted: Scripted) -> None:
         """Queue an answer for the next request of its kind."""
@@ -280,44 +170,101 @@ class State:
             self._scripted.remove(found)
         return found
 
+    def _fault(self, kind: Kind, call: Call, wishes: Wishes) -> str | None:
+        """Answer what befalls a request: what goes on, else what is wished, else what is drawn."""
+        if self._storm:
+            self._storm -= 1
+            return "storm"
+        fault = wishes.fault or self._dice.fault(kind, has_webhook=call.webhook is not None)
+        if fault == "storm":
+            self._storm = self._dice.burst() - 1
+        return fault
+
+    def _answer(self, now: float, call: Call, aim: Aim, wishes: Wishes) -> Reply:
+        fault = wishes.fault
+        if fault == "refused":
+            return Reply()
+        if fault == "storm":
+            raise Refusal(LIMITED, "")
+        self._admit(now, aim.kind)
+        if fault == "error-json":
+            raise Refusal(self._dice.server_error(), "")
+        if fault == "error-under-200":
+            return Reply(body=envelope(500))
+        reply = self._handle(now, call, aim, wishes)
+        if fault == "error-html":
+            return evolve(reply, status=self._dice.server_error(), body=ERROR_PAGE)
+        return reply
+
     def _admit(self, now: float, kind: Kind) -> None:
-        if self._is_counted(kind) and self._requests_in_window(now) >= self.settings.requests:
+        settings = self.settings
+        if self._is_counted(kind) and self._window.wait(now) > 0:
             raise Refusal(LIMITED, "")
-        if kind == "submit" and self._running_now(now) >= self.settings.concurrency:
+        if self._is_crowded or (
+            kind == "submit"
+            and settings.over == "refuse"
+            and self._slots.free_at(now, self._most_slots) > now
+        ):
             raise Refusal(LIMITED, "")
 
-    def _handle(self, now: float, call: Call, kind: Kind, name: str) -> Reply:
-        if kind == "submit":
-            return Reply(prediction=self._submit(now, call, name), submitted=True)
-        if kind == "result":
-            return Reply(prediction=self._result(now, name))
-        raise Refusal(NOT_FOUND, "")
+    def _handle(self, now: float, call: Call, aim: Aim, wishes: Wishes) -> Reply:
+        if aim.action == "submit":
+            return Reply(prediction=self._submit(now, call, aim.name, wishes), submitted=True)
+        if aim.action == "result":
+            return Reply(prediction=self._result(now, aim.name))
+        if aim.action == "list":
+            found = self._store.all(now)
+            inputs_as = self.settings.list_inputs_as
+            return Reply(listing=listing(call.body, found, call.epoch, inputs_as))
+        data_of = self._others.get(aim.action)
+        if data_of is None:
+            raise Refusal(NOT_FOUND, "")
+        return Reply(body=envelope(200, data=data_of(self, now, call)))
 
-    def _submit(self, now: float, call: Call, model: str) -> PredictionRecord:
+    def _submit(self, now: float, call: Call, model: str, wishes: Wishes) -> PredictionRecord:
         request, fields = read_submission(model, call.body)
+        price = price_of(model, request)
+        if self._purse.balance(now) < price:
+            raise Refusal(400, NO_CREDITS)
         asked = getattr(request, "seed", None)
+        started = self._slots.free_at(now, self._most_slots)
+        latency = self._latency()
+        code = _failure_code(wishes, self._dice)
         prediction = PredictionRecord(
             id=f"{self._ids.getrandbits(128):032x}",
             model=model,
             fields=fields,
             created=now,
-            ready=now + self._latency(),
+            started=started,
+            ready=math.inf if wishes.fault == "stuck" else started + latency,
+            status=Status.QUEUED if started > now else Status.CREATED,
             request=request,
             seed=self._seeds.randint(*DRAWN_SEEDS) if asked in {None, -1} else asked,
             origin=call.origin,
             pictures=self.settings.pictures,
+            failure=None if code is None else Failure(code, FAILURES[code]),
+            outcome=_outcome(wishes),
+            running_as=wishes.status,
+            shape=wishes.shape,
+            skew=self._dice.skew() if wishes.fault == "clock-skew" else 0.0,
+            price=price,
+            webhook=call.webhook,
         )
-        self._predictions[prediction.id] = prediction
-        heapq.heappush(self._running, prediction.ready)
-        self.most_running = max(self.most_running, self._running_now(now))
+        self._store.put(prediction)
+        self._slots.take(now, started, prediction.ready, prediction.id)
+        self._purse.pay(prediction)
+        self._purse.refund(prediction)
+        if call.webhook is not None:
+            webhook_id = f"msg_{self._webhook_ids.getrandbits(96):024x}"
+            self.outbox.expect(prediction, webhook_id, wishes.fault)
         return prediction
 
     def _result(self, now: float, prediction_id: str) -> PredictionRecord:
-        found = self._predictions.get(prediction_id)
+        found = self._store.find(now, prediction_id)
         if found is None:
             raise Refusal(NOT_FOUND, "prediction not found")
-        found = self._predictions[prediction_id] = evolve(found, polls=found.polls + 1)
-        return found.seen(now)
+        self._store.change(prediction_id, polls=found.polls + 1)
+        return found
 
     def _latency(self) -> float:
         """Draw from the log-normal distribution of that mean and coefficient of variation."""
@@ -327,27 +274,78 @@ class State:
         variance = math.log1p(cv * cv)
         return self._latencies.lognormvariate(math.log(mean) - variance / 2, math.sqrt(variance))
 
+    # --- the small endpoints ---------------------------------------------------------------------
+
+    def _delete(self, now: float, call: Call) -> dict[str, Any]:
+        found = [self._store.find(now, one) for one in dict.fromkeys(deletion(call.body))]
+        there = [prediction for prediction in found if prediction is not None]
+        for prediction in there:
+            self._store.change(prediction.id, deleted=True)
+            self._slots.release(prediction.id)
+        return {"deleted_count": len(there)}
+
+    def _upload(self, now: float, call: Call) -> dict[str, Any]:
+        return upload_data(self.uploads.receive(now, call.file), call.origin)
+
+    def _ticket(self, now: float, call: Call) -> dict[str, Any]:
+        return upload_data(self.uploads.ticket(now, call.body), call.origin)
+
+    def _balance(self, now: float, _: Call) -> dict[str, Any]:
+        return {"balance": self.balance(now)}
+
+    def _secret(self, _: float, __: Call) -> dict[str, Any]:
+        return {"secret": self.settings.webhook_secret}
+
+    def _price(self, _: float, call: Call) -> dict[str, Any]:
+        return price_data(call.body)
+
+    def _models(self, _: float, call: Call) -> list[dict[str, Any]]:
+        return catalogue(call.origin)
+
+    _others: dict[str, Callable[[State, float, Call], Any]] = {  # noqa: RUF012 (read only)
+        "delete": _delete,
+        "upload": _upload,
+        "ticket": _ticket,
+        "balance": _balance,
+        "secret": _secret,
+        "price": _price,
+        "models": _models,
+    }
+
     # --- what is counted -------------------------------------------------------------------------
 
     def _is_counted(self, kind: Kind) -> bool:
         return kind != "result" or self.settings.polls_count
 
-    def _requests_in_window(self, now: float) -> int:
-        while self._window and self._window[0] <= now - self.settings.per:
-            self._window.popleft()
-        return len(self._window)
+    @property
+    def _is_crowded(self) -> bool:
+        """Whether as many requests are open as may be, where it is them that count."""
+        settings = self.settings
+        return settings.concurrency_counts == "requests" and self._open >= settings.concurrency
 
-    def _running_now(self, now: float) -> int:
-        while self._running and self._running[0] <= now:
-            heapq.heappop(self._running)
-        return len(self._running)
+    @property
+    def _most_slots(self) -> float:
+        counts = self.settings.concurrency_counts == "predictions"
+        return self.settings.concurrency if counts else math.inf
+
+    def _retry_after(self, now: float, call: Call) -> dict[str, str]:
+        form = self.settings.retry_after
+        if form is None:
+            return {}
+        soonest = max(self._window.wait(now), self._slots.free_at(now, self._most_slots) - now)
+        seconds = math.ceil(min(max(soonest, 1.0), self.settings.per))
+        if form == "seconds":
+            return {"retry-after": str(seconds)}
+        moment = datetime.fromtimestamp(math.ceil(call.epoch + now) + seconds, UTC)
+        return {"retry-after": format_datetime(moment, usegmt=True)}
 
     def _remember(self, now: float, call: Call, kind: Kind, reply: Reply) -> None:
         if reply.status == LIMITED:
             self.refused += 1
-        elif reply.status != UNAUTHORISED and self._is_counted(kind):
-            self._window.append(now)
-            most = max(self.most_requests_in_window, self._requests_in_window(now))
+        elif reply.status != UNAUTHORISED and reply.fault != "refused" and self._is_counted(kind):
+            self._window.take(now)
+            self._counted.take(now)
+            most = max(self.most_requests_in_window, self._counted.count(now))
             self.most_requests_in_window = most
         record = RequestRecord(
             at=now,
@@ -357,26 +355,24 @@ class State:
             status_code=None if reply.lost else reply.status,
             prediction_id=reply.prediction.id if reply.prediction else None,
             headers={k: v for k, v in call.headers.items() if k != "authorization"},
+            fault=reply.fault,
         )
         self.requests.append(record)
+
+
+def _failure_code(wishes: Wishes, dice: Dice) -> int | None:
+    wished = wishes.fault if (wishes.fault or "").startswith("failed") else wishes.outcome
+    if wished is None or not wished.startswith("failed"):
+        return None
+    _, _, code = wished.partition("-")
+    return int(code) if code else dice.failure_code()
+
+
+def _outcome(wishes: Wishes) -> Status:
+    wished = (wishes.outcome or "completed").partition("-")[0]
+    return Status(wished)
 
 
 def _scripted_reply(scripted: Scripted) -> Reply:
     body = envelope(scripted.status_code) if scripted.body is None else scripted.body
     return Reply(status=scripted.status_code, body=body, headers=scripted.headers)
-
-
-_RESULT = re.compile(r"/api/(v[23])/predictions/([^/]+)/result")
-_SHORT_RESULT = re.compile(r"/api/(v3)/predictions/([^/]+)")
-_SUBMIT = re.compile(r"/api/(v[23])/(?!predictions/|media/|model/)([^/]+/.+)")
-
-
-def _route(call: Call) -> tuple[Kind, str, str]:
-    """Tell what a request is for, its version, and the model or id that it names."""
-    if call.method == "POST" and (found := _SUBMIT.fullmatch(call.path)):
-        return "submit", found[1], found[2]
-    if call.method == "GET":
-        found = _RESULT.fullmatch(call.path) or _SHORT_RESULT.fullmatch(call.path)
-        if found:
-            return "result", found[1], found[2]
-    return "other", "", ""
