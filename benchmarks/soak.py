@@ -43,7 +43,16 @@ CALM = {"Authorization": "Bearer key"}
 def start_emulator(scale: float, seed: int) -> tuple[subprocess.Popen[str], str]:
     """Start the emulator on its worst day; answer the process and its address."""
     command = [sys.executable, "-m", "wavespeed_async", "emulator", "--faults", "hostile"]
-    command += ["--no-pictures", "--per", f"{PER / scale}", "--latency", f"{LATENCY / scale}"]
+    # A prediction that is stuck takes a slot of the server for ever: twenty would end the run.
+    command += [
+        "--fault-stuck",
+        "0.0005",
+        "--no-pictures",
+        "--per",
+        f"{PER / scale}",
+        "--latency",
+        f"{LATENCY / scale}",
+    ]
     command += ["--seed", f"{seed}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 (our own command)
     assert process.stdout is not None  # noqa: S101 (it was asked for)
