@@ -115,6 +115,12 @@ class Calls:
         """Tell the observer that a request brought no usable answer."""
         self.tell(RequestFailed(method=method, path=path, error=error, retry_in=retry_in))
 
+    def poll_failed(
+        self, prediction_id: str, version: str, error: WaveSpeedError, retry_in: float | None
+    ) -> None:
+        """Tell the observer that a poll brought no usable answer."""
+        self.failed("GET", _result_path(prediction_id, version), error, retry_in)
+
     # --- reading ---------------------------------------------------------------------------------
 
     async def result(self, prediction_id: str, turn: Turn, version: str = "v3") -> Prediction:
@@ -131,7 +137,7 @@ class Calls:
             except WaveSpeedError as error:
                 error.prediction_id = prediction_id
                 pause = self.pause(error, turn, tries_left, next(waits))
-                self.failed("GET", _result_path(prediction_id, version), error, pause)
+                self.poll_failed(prediction_id, version, error, pause)
                 if pause is None:
                     raise
             tries_left -= 1

@@ -286,7 +286,8 @@ class Poller:
             bearable = False
         least = self._limiter.limits.min_poll_interval
         pause = max(pause_after(error, next(watch.waits)), least)
-        self._calls.failed("GET", watch.seen.id, error, pause if bearable else None)
+        retry_in = pause if bearable else None
+        self._calls.poll_failed(watch.seen.id, _version(watch.seen), error, retry_in)
         if isinstance(error, NotFoundError):
             self._limiter.ended(watch.seen.id)
             watch.attended = False
