@@ -346,6 +346,7 @@ async def test_a_failed_poll_fails_no_prediction(fault: Any) -> None:
     failed = bench.told(RequestFailed)
     assert len(failed) == 9
     assert all(event.retry_in is not None for event in failed)
+    assert {event.path for event in failed} == {f"/api/v2/predictions/{ID}/result"}
     assert bench.limiter.running == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -27,9 +28,11 @@ def test_the_blocks_run(tmp_path: Path) -> None:
     (tmp_path / "test_imports.py").write_text(
         "\n".join(f"import test_block_{number}" for number in range(len(BLOCKS))), "utf-8"
     )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "."],
         cwd=tmp_path,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=120,

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
+from python_multipart.exceptions import MultipartParseError
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -268,5 +269,5 @@ async def _file(request: Request) -> File | None:
             if not isinstance(sent, UploadFile):
                 return None
             return File(sent.filename or "", await sent.read())
-    except HTTPException:
+    except (HTTPException, MultipartParseError):  # older versions of starlette let the latter out
         return None
