@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.conftest import Cli, deaf_server, once, results, to, write_jsonl
-from wavespeed_async.cli import _results
+from wavespeed_async.cli import _results, main
 from wavespeed_async.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -100,6 +100,30 @@ def test_a_dead_server_is_told_once(cli: Cli) -> None:
     assert line.startswith("wavespeed-async: 1 request failed: the submission of ")
     assert "may exist and be billed" in line
     assert results(Path("pictures"))[0]["error"]["type"] == "SubmissionUnconfirmedError"
+
+
+def test_predictions_that_never_end_stop_a_batch(cli: Cli) -> None:
+    """A batch stops once predictions that outlast their time hold all slots: none would come."""
+    write_jsonl(Path("a.jsonl"), HELLO * 50)
+    with Emulator(latency=600.0, latency_cv=0.0, pictures=False) as emulator:
+        ran = cli(
+            *("batch", "a.jsonl", "--base-url", emulator.url),
+            *("--concurrency", "3", "--timeout", "0.5", "--per", "1"),
+        )
+    assert ran.code == 1
+    assert any(
+        line.endswith("predictions that did not end in time take all the slots")
+        for line in ran.lines
+    )
+    assert len(emulator.predictions) == 3
+
+
+def test_closed_streams_are_no_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With stdout and stderr closed by the shell a command does its work all the same."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["models"]) == 0
+    assert main(["run", "flux-dev", "--size", "1*1"]) == 2
 
 
 def test_a_dead_server_stops_a_batch(cli: Cli) -> None:

@@ -21,8 +21,18 @@ class WrongUseError(Exception):
         self.lines = lines
 
 
+class _Nowhere(io.StringIO):
+    """Stand for a stream that the shell has closed (`>&-`): what is written to it is dropped."""
+
+    def write(self, text: str, /) -> int:
+        """Take a text, and keep nothing."""
+        return len(text)
+
+
 def be_lenient() -> None:
-    """Have streams replace what their encoding lacks, rather than fail on it."""
+    """Have streams replace what their encoding lacks, and take nothing where they are closed."""
+    sys.stdout = sys.stdout or _Nowhere()
+    sys.stderr = sys.stderr or _Nowhere()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -17,6 +17,7 @@ from wavespeed_async.errors import (
     AuthenticationError,
     InsufficientCreditsError,
     PermissionDeniedError,
+    PredictionTimeoutError,
     WaveSpeedError,
 )
 
@@ -92,6 +93,7 @@ class Session:
         self._items = items
         self._plan = plan
         self._stopped: str | None = None
+        self._overdue = 0  # in a row
         self._results: Results
 
     async def run(self) -> int:
@@ -157,6 +159,10 @@ class Session:
             return "each further request would meet the same"
         if self.tally.unconfirmed >= self._plan.limits.concurrency:
             return "submissions without an answer take all the slots"
+        overdue = isinstance(outcome.error, PredictionTimeoutError)
+        self._overdue = self._overdue + 1 if overdue else 0
+        if self._overdue >= self._plan.limits.concurrency:
+            return "predictions that did not end in time take all the slots"
         return None
 
     # --- what is said at the end -----------------------------------------------------------------
