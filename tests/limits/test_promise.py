@@ -166,7 +166,7 @@ def test_a_broken_limiter_is_caught(limiter_class: type[Limiter]) -> None:
         WORLDS,
         lambda options: _is_caught(limiter_class, options),
         settings=settings(
-            max_examples=1500,
+            max_examples=6000,
             deadline=None,
             database=None,
             derandomize=True,
