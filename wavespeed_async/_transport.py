@@ -64,7 +64,7 @@ LARGEST_ANSWER = 256 * 1024 * 1024
 """Bytes of one answer: four base64 PNGs of 1536x1536 pixels are about 40 million."""
 REDIRECTS = 5
 LAST_PORT = 65535
-SHORTEST_KEY = 16
+SHORTEST_KEY = 8
 """Characters from which on a key is blotted out of good answers too, not of refusals alone."""
 
 
