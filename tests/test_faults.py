@@ -57,10 +57,11 @@ class Row:
         retried: How many requests were sent again, of the kind that it befell.
         how: Which case of the fault this is, where it has several.
         note: What else the caller sees.
-        by: Where it is tried: what it takes may be missing in process, or over sockets.
+        by: Where it is tried: over sockets what takes long is not.
         in_batch: Whether the request is one of a batch.
         slowness: Seconds by which a slow answer is late.
         burst: How many requests a storm hits.
+        stuck_for: When the API ends what is stuck; None for never.
         codes: The codes with which a prediction fails.
     """
 
@@ -71,10 +72,11 @@ class Row:
     retried: int
     how: str = field(default="", kw_only=True)
     note: str = field(default="", kw_only=True)
-    by: Literal["both", "process", "socket"] = field(default="both", kw_only=True)
+    by: Literal["both", "process"] = field(default="both", kw_only=True)
     in_batch: bool = field(default=False, kw_only=True)
     slowness: float = field(default=2.0, kw_only=True)
     burst: int = field(default=3, kw_only=True)
+    stuck_for: float | None = field(default=None, kw_only=True)
     codes: tuple[int, ...] = field(default=(), kw_only=True)
 
     @property
@@ -91,16 +93,7 @@ OTHERS = tuple(code for code in FAILURES if code != 1200)
 ROWS = [
     Row("lost", "submission", SubmissionUnconfirmedError, 1, 0),
     Row("lost", "poll", None, 1, 1),
-    Row("refused", "submission", None, 1, 1, how="no connection was made", by="process"),
-    Row(
-        "refused",
-        "submission",
-        SubmissionUnconfirmedError,
-        0,
-        0,
-        how="closed after it was made",
-        by="socket",
-    ),
+    Row("refused", "submission", None, 1, 1),
     Row("refused", "poll", None, 1, 1),
     Row("reset", "submission", SubmissionUnconfirmedError, 1, 0),
     Row("reset", "poll", None, 1, 1),
@@ -133,7 +126,14 @@ ROWS = [
     Row("wrong-origin", "poll", None, 1, 0, note="the other server is never asked"),
     Row("failed", "submission", ModerationError, 1, 0, how="code 1200", codes=(1200,)),
     Row("failed", "submission", PredictionFailedError, 1, 0, how="any other code", codes=OTHERS),
-    Row("stuck", "submission", PredictionTimeoutError, 1, 0, note="after `timeout`"),
+    Row(
+        "stuck", "submission", PredictionTimeoutError, 1, 0,
+        how="for longer than `timeout`", note="after `timeout`",
+    ),
+    Row(
+        "stuck", "submission", PredictionFailedError, 1, 0,
+        how="until the API ends it", stuck_for=60,
+    ),
     Row("clock-skew", "submission", None, 1, 0, note="its `created_at` is wrong"),
     Row("duplicate-webhook", "webhook", None, 1, 0, note="`verify` answers it for both calls"),
     Row(
@@ -156,7 +156,9 @@ CARRIED: dict[type[Exception], str] = {
 
 PROMPT = "a lighthouse"
 PRICELESS = 10_000.0
-IN_PROCESS = [row for row in ROWS if row.at != "webhook" and row.by != "socket"]
+OUTAGE = 0.2
+"""Seconds for which nobody can connect: less than the first pause before another try."""
+IN_PROCESS = [row for row in ROWS if row.at != "webhook"]
 OVER_SOCKETS = [row for row in ROWS if row.fault in SOCKETS and row.by != "process"]
 TO_WEBHOOKS = [row for row in ROWS if row.at == "webhook"]
 
@@ -165,15 +167,25 @@ TO_WEBHOOKS = [row for row in ROWS if row.at == "webhook"]
 
 
 class Hosts(httpx.AsyncBaseTransport):
-    """Note which hosts are asked, and have webhooks called at `hook`."""
+    """Note which hosts are asked, and have webhooks called at `hook`.
 
-    def __init__(self, within: httpx.AsyncBaseTransport, hook: str | None = None) -> None:
+    The next request of the method `refused` meets an emulator that lets nobody connect.
+    """
+
+    def __init__(
+        self, emulator: Emulator, within: httpx.AsyncBaseTransport, hook: str | None = None
+    ) -> None:
         self.seen: set[str] = set()
+        self.refused: str | None = None
+        self._emulator = emulator
         self._within = within
         self._hook = hook
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.seen.add(request.url.host)
+        if request.method == self.refused:
+            self.refused = None
+            self._emulator.refuse_connections(OUTAGE)
         if self._hook is not None and request.method == "POST":
             request.url = request.url.copy_merge_params({"webhook": self._hook})
         return await self._within.handle_async_request(request)
@@ -190,7 +202,7 @@ class Bench:
     ) -> None:
         self.emulator = emulator
         self.failures: list[RequestFailed] = []
-        self.hosts = transport if isinstance(transport, Hosts) else Hosts(transport)
+        self.hosts = transport if isinstance(transport, Hosts) else Hosts(emulator, transport)
         self.client = AsyncWaveSpeed(
             "a-key",
             base_url=url,
@@ -206,7 +218,10 @@ class Bench:
     async def ask(self, row: Row, wish: str) -> Prediction | Exception:
         """Ask for a picture where the fault befalls one request; answer what comes of it."""
         kind: Literal["submit", "result"] = "result" if row.at == "poll" else "submit"
-        self.emulator.next(kind=kind, fault=wish)
+        if wish == "refused":
+            self.hosts.refused = "GET" if kind == "result" else "POST"
+        else:
+            self.emulator.next(kind=kind, fault=wish)
         request = FluxDev(prompt=PROMPT)
         if row.in_batch:
             (outcome,) = await self.client.run_all([request])
@@ -255,14 +270,15 @@ class Bench:
     def check_retried(self, row: Row) -> None:
         """See that as many requests of each kind were sent as the row says."""
         polls = 0 if row.sees in {SubmissionUnconfirmedError, RateLimitError} else 1
-        if row.at == "poll":
+        if row.at == "poll" and row.fault != "refused":
             polls += row.retried
         again = [failure for failure in self.failures if failure.retry_in is not None]
         method = "GET" if row.at == "poll" else "POST"
         assert [failure.method for failure in again] == [method] * row.retried
         asked = {request.path for request in self.emulator.requests}
         assert {failure.path for failure in self.failures} <= asked
-        assert self.count("submit") == 1 + (row.retried if row.at == "submission" else 0)
+        arrived = row.retried if row.fault != "refused" else 0
+        assert self.count("submit") == 1 + (arrived if row.at == "submission" else 0)
         if row.fault == "stuck":
             assert self.count("result") > polls
         else:
@@ -279,10 +295,10 @@ class Bench:
         assert limiter.running == (1 if row.sees is SubmissionUnconfirmedError else len(ids))
         assert limiter.waiting == 0
 
-    def arrived(self, seconds: float, now: float, *, but: str = "") -> int:
-        """Count the requests of the last seconds, and of the window's margin, but for a fault's."""
+    def arrived(self, seconds: float, now: float) -> int:
+        """Count the requests of the last seconds, and of the window's margin."""
         oldest = now - seconds * 1.001 - 0.02
-        return sum(r.fault != but for r in self.emulator.requests if r.at > oldest)
+        return sum(request.at > oldest for request in self.emulator.requests)
 
 
 def _is_paid_back(row: Row) -> bool:
@@ -301,20 +317,21 @@ def test_in_process(row: Row, backend: Literal["asyncio", "trio"]) -> None:
 
     async def run(wish: str) -> None:
         faults = Faults(seed=_seed_of_burst(row.burst), slowness=row.slowness)
-        emulator = make_emulator(latency=0.5, latency_cv=0.0, faults=faults)
+        emulator = make_emulator(
+            latency=0.5, latency_cv=0.0, faults=faults, stuck_for=row.stuck_for
+        )
         limits = Limits()
         bench = Bench(emulator, URL, limits, httpx.ASGITransport(emulator.app))
         async with bench.client as client:
             seen = await bench.ask(row, wish)
             bench.check(row, seen)
-            # In process a refused request never leaves: its room in the window came back at once.
+            # A refused request never leaves: its room in the window came back at once.
             now = anyio.current_time()
-            used = client.limiter.requests_used
-            assert used == bench.arrived(limits.per, now, but="refused")
+            assert client.limiter.requests_used == bench.arrived(limits.per, now)
             await anyio.sleep(limits.abandon_after)
             assert client.limiter.requests_used == 0
             assert (await client.flux_dev(prompt="another")).outputs
-            assert client.limiter.running == (1 if row.fault == "stuck" else 0)
+            assert client.limiter.running == (1 if row.sees is PredictionTimeoutError else 0)
             assert bench.hosts.seen == {"emulator.test"}
 
     for wish in row.wishes:
@@ -349,7 +366,7 @@ async def test_webhooks(row: Row, receiver: Receiver) -> None:
     """A call too many is told from a true one, or is of the same prediction."""
     limits = Limits(per=2.0, min_poll_interval=0.02)
     async with Emulator(latency=0.02, pictures=False, webhook_pause=0.02) as emulator:
-        transport = Hosts(httpx.AsyncHTTPTransport(), receiver.url)
+        transport = Hosts(emulator, httpx.AsyncHTTPTransport(), receiver.url)
         bench = Bench(emulator, emulator.url, limits, transport)
         async with bench.client:
             picture = await bench.ask(row, row.fault)

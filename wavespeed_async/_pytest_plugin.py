@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 if TYPE_CHECKING:
@@ -22,6 +23,17 @@ def wavespeed_emulator() -> Iterator[Emulator]:
 
     with Emulator(latency=0.05) as emulator:
         yield emulator
+
+
+@pytest.fixture
+def wavespeed_emulator_in_process() -> Emulator:
+    """Make an emulator for `httpx.ASGITransport`, by the clock of the event loop that asks it.
+
+    It draws no pictures, and listens nowhere: on a virtual clock its 5 seconds take no time.
+    """
+    from wavespeed_async.emulator import Emulator  # noqa: PLC0415 (as above)
+
+    return Emulator(pictures=False, time_source=anyio.current_time)
 
 
 @pytest.fixture(scope="session")

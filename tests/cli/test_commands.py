@@ -176,7 +176,7 @@ def test_the_emulator_serves(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         interrupt()
 
     with once(lambda: bool(told), ask):
-        ran = cli("emulator", "--api-key", "right", "--latency", "0.1", "--latency-cv", "0")
+        ran = cli("emulator", "--api-key", "right", "--latency", "0.1", "--seed", "1")
     assert ran.code == 130
     assert seen == [401, 200]
     assert ran.err == "wavespeed-async: interrupted\n"

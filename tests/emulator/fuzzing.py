@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import schemathesis
 from hypothesis import strategies as st
-
-if TYPE_CHECKING:
-    from schemathesis import HookContext
 
 PICTURES = {
     "image/png": b"\x89PNG\r\n\x1a\n",
@@ -20,9 +15,3 @@ PICTURES = {
 }
 for media_type, picture in PICTURES.items():
     schemathesis.openapi.media_type(media_type, st.just(picture))
-
-
-@schemathesis.hook
-def map_query(context: HookContext, query: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Let nobody be called: whatever `webhook` says, the emulator would try."""
-    return {k: v for k, v in query.items() if k != "webhook"} if query else query

@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from tests.emulator.account import FLUX, KEY
+from tests.emulator.account import FLUX, KEY, until
 from wavespeed_async.emulator import Emulator, Faults
 from wavespeed_async.testing import virtual_backend
 
@@ -31,7 +31,7 @@ def post(emulator: Emulator, fault: str, timeout: float = 5.0) -> httpx.Response
     return httpx.post(emulator.url + FLUX, json={"prompt": prompt}, headers=KEY, timeout=timeout)
 
 
-@pytest.mark.parametrize(("fault", "made"), [("lost", 1), ("refused", 0), ("reset", 1)])
+@pytest.mark.parametrize(("fault", "made"), [("lost", 1), ("reset", 1)])
 def test_a_connection_that_is_closed(emulator: Emulator, fault: str, made: int) -> None:
     """A closed connection is an error of the transport, behind which something may be made."""
     with pytest.raises(CUT):
@@ -39,6 +39,67 @@ def test_a_connection_that_is_closed(emulator: Emulator, fault: str, made: int) 
     assert len(emulator.predictions) == made
     assert [record.fault for record in emulator.requests] == [fault]
     assert post(emulator, "wrong-origin").status_code == 200
+
+
+def test_after_refused_nobody_can_connect_for_a_while() -> None:
+    """The request is answered on a connection that is then closed; the next is refused, unseen."""
+    faults = Faults(outage=0.3)
+    with (
+        Emulator(latency=0.0, pictures=False, faults=faults) as emulator,
+        httpx.Client(base_url=emulator.url, headers=KEY) as client,
+    ):
+        answer = client.post(FLUX, json={"prompt": "[fault: refused]"})
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        with pytest.raises(httpx.ConnectError):
+            client.post(FLUX, json={})
+        time.sleep(0.4)
+        assert client.post(FLUX, json={}).status_code == 200
+        assert [record.fault for record in emulator.requests] == ["refused", None]
+
+
+def test_connections_are_refused_for_as_long_as_was_said(emulator: Emulator) -> None:
+    """Whoever had a connection has none any more, and finds the same port again afterwards."""
+    with httpx.Client(base_url=emulator.url, headers=KEY) as client:
+        client.post(FLUX, json={})
+        emulator.refuse_connections(0.1)
+        emulator.refuse_connections(0.3)
+        for _ in range(2):
+            with pytest.raises(httpx.ConnectError):
+                client.post(FLUX, json={})
+            time.sleep(0.15)
+        time.sleep(0.2)
+        assert client.post(FLUX, json={}).status_code == 200
+    assert len(emulator.requests) == 2
+
+
+def test_what_is_being_answered_when_connections_are_refused_is_answered(
+    emulator: Emulator,
+) -> None:
+    """An answer that has begun comes whole, and its connection is closed after it."""
+    with httpx.Client(base_url=emulator.url, headers=KEY) as client:
+        with client.stream("POST", FLUX, json={}, headers=TRICKLE) as answer:
+            emulator.refuse_connections(10.0)
+            assert answer.read().startswith(b'{"code":200')
+        # The server closes a moment after its last byte.
+        until(lambda: not client_is_open(client))
+        with pytest.raises(httpx.ConnectError):
+            client.post(FLUX, json={})
+
+
+def client_is_open(client: httpx.Client) -> bool:
+    """Tell whether the client has a connection that the server has left open."""
+    transport = client._transport
+    assert isinstance(transport, httpx.HTTPTransport)
+    return not all(connection.has_expired() for connection in transport._pool.connections)
+
+
+def test_it_stops_while_nobody_can_connect() -> None:
+    """An emulator that refuses connections stops at once, and its port is free."""
+    with Emulator(latency=0.0, pictures=False) as emulator:
+        port = int(emulator.url.rpartition(":")[2])
+        emulator.refuse_connections(3600.0)
+    with Emulator(port=port) as emulator:
+        assert httpx.get(emulator.url).status_code == 200
 
 
 def test_a_slow_first_byte(emulator: Emulator) -> None:
@@ -150,7 +211,6 @@ class TestInProcess:
         [
             ("lost", httpx.ReadError),
             ("reset", httpx.ReadError),
-            ("refused", httpx.ConnectError),
         ],
     )
     async def test_closed_connections_are_errors(self, fault: str, error: type[Exception]) -> None:
@@ -158,8 +218,29 @@ class TestInProcess:
         emulator = Emulator(latency=0.0, pictures=False, time_source=anyio.current_time)
         with pytest.raises(error):
             await self.post(emulator, fault)
-        assert len(emulator.predictions) == (fault != "refused")
+        assert len(emulator.predictions) == 1
         assert (await self.post(emulator, "wrong-origin")).status_code == 200
+
+    async def test_after_refused_nobody_can_connect_for_a_while(self) -> None:
+        """The request is answered, the next is refused and unseen, and later ones are answered."""
+        emulator = Emulator(latency=0.0, pictures=False, time_source=anyio.current_time)
+        assert (await self.post(emulator, "refused")).status_code == 200
+        with pytest.raises(httpx.ConnectError):
+            await self.post(emulator, "wrong-origin")
+        await anyio.sleep(0.2)
+        assert (await self.post(emulator, "wrong-origin")).status_code == 200
+        assert [record.fault for record in emulator.requests] == ["refused", "wrong-origin"]
+
+    async def test_connections_are_refused_for_as_long_as_was_said(self) -> None:
+        """`refuse_connections` lets nobody connect for so long by the emulator's clock."""
+        emulator = Emulator(latency=0.0, pictures=False, time_source=anyio.current_time)
+        emulator.refuse_connections(60.0)
+        await anyio.sleep(59.9)
+        with pytest.raises(httpx.ConnectError):
+            await self.post(emulator, "wrong-origin")
+        await anyio.sleep(0.1)
+        assert (await self.post(emulator, "wrong-origin")).status_code == 200
+        assert len(emulator.requests) == 1
 
     @pytest.mark.parametrize("fault", ["slow", "trickle"])
     async def test_slowness_takes_virtual_time(self, fault: str) -> None:

@@ -193,6 +193,9 @@ def test_the_price_is_told_beforehand() -> None:
     inputs = {"prompt": "p", "num_images": 3}
     asked = {"model_id": "wavespeed-ai/flux-dev", "inputs": inputs}
     told = data(made().receive(0.0, call("POST", "/api/v3/model/price", asked)))
+    usual = {"model_id": "wavespeed-ai/flux-dev", "inputs": None}
+    one = data(made().receive(0.0, call("POST", "/api/v3/model/price", usual)))
+    assert one["price"] == 0.012
     assert told == {
         "model_id": "wavespeed-ai/flux-dev",
         "price": 0.036,
@@ -207,6 +210,7 @@ def test_the_price_is_told_beforehand() -> None:
     [
         ({}, "model not found"),
         ({"model_id": "wavespeed-ai/flux-dev-lora"}, 'field "prompt" is required'),
+        ({"model_id": "wavespeed-ai/flux-dev", "inputs": [1]}, 'field "inputs" must be an object'),
     ],
 )
 def test_the_price_of_nothing_is_refused(asked: dict[str, Any], expected: str) -> None:

@@ -18,8 +18,11 @@ from wavespeed_async.emulator._wishes import Wishes
 if TYPE_CHECKING:
     from wavespeed_async.emulator._state import State
 
-DONE = ["lost", "reset", "slow", "trickle", "error-html", "garbage", "truncated", "null-data"]
-NOT_DONE = ["refused", "error-json", "storm", "error-under-200"]
+DONE = [
+    *("lost", "refused", "reset", "slow", "trickle"),
+    *("error-html", "garbage", "truncated", "null-data"),
+]
+NOT_DONE = ["error-json", "storm", "error-under-200"]
 
 
 def wished(fault: str) -> tuple[State, Reply]:
@@ -43,7 +46,8 @@ def test_profiles_set_many_rates_at_once() -> None:
     """A calm day has no faults, a hostile one all of them, and single rates can be changed."""
     assert Faults.profile("calm") == Faults()
     rates = attrs.asdict(Faults.profile("hostile", seed=3, stuck=0.5))
-    assert (rates.pop("seed"), rates["stuck"], rates.pop("slowness")) == (3, 0.5, 2.0)
+    assert (rates.pop("seed"), rates["stuck"]) == (3, 0.5)
+    assert (rates.pop("slowness"), rates.pop("outage")) == (2.0, 0.2)
     assert all(rates.values())
     busy = Faults.profile("busy")
     assert (busy.stuck, busy.lost) == (0.0, 0.0)
@@ -55,7 +59,7 @@ def test_profiles_set_many_rates_at_once() -> None:
 
 def test_every_fault_has_a_name() -> None:
     """The names of headers and flags are those of the rates."""
-    rates = {a.name for a in attrs.fields(Faults)} - {"seed", "slowness"}
+    rates = {a.name for a in attrs.fields(Faults)} - {"seed", "slowness", "outage"}
     assert {name.replace("-", "_") for name in FAULTS} == rates
 
 
@@ -120,11 +124,20 @@ def test_a_refusal_leaves_nothing_behind(fault: str) -> None:
     assert [record.fault for record in state.requests] == [fault]
 
 
-def test_a_refused_connection_counts_nowhere() -> None:
-    """What was closed before it arrived uses up no window."""
+def test_after_refused_nobody_can_connect_for_a_while() -> None:
+    """The request itself is answered; what comes within the outage is not to be received."""
     state, reply = wished("refused")
-    assert (state.most_requests_in_window, state.requests[0].status_code) == (0, None)
-    assert reply.lost
+    assert (reply.lost, state.requests[0].status_code) == (False, 200)
+    assert [state.refuses(now) for now in (0.0, 0.19, 0.2)] == [True, True, False]
+
+
+def test_of_two_outages_the_longer_counts() -> None:
+    """An outage that ends sooner does not shorten one that goes on."""
+    state = made()
+    assert not state.refuses(0.0)
+    state.refuse(0.0, 10.0)
+    state.refuse(1.0, 1.0)
+    assert [state.refuses(now) for now in (9.9, 10.0)] == [True, False]
 
 
 def test_errors_of_the_server() -> None:
@@ -186,13 +199,36 @@ def test_a_failure_without_a_code_draws_one() -> None:
     assert {failure.code for failure in codes if failure} == {*FAILURES}
 
 
-def test_a_stuck_prediction_never_ends() -> None:
-    """A stuck prediction runs on, and keeps its slot."""
-    state, reply = wished("stuck")
-    assert reply.prediction is not None
-    found = state.find(6 * 24 * 3600.0, reply.prediction.id)
+def stuck(**settings: Any) -> tuple[State, str]:
+    """Submit once where one may run, with a prediction that is stuck."""
+    state = made(concurrency=1, latency_cv=0.5, **settings)
+    return state, submitted(state, 0.0, prompt="[fault: stuck]").id
+
+
+def test_the_api_ends_a_stuck_prediction() -> None:
+    """It runs for ten minutes, ends as `timeout`, frees its slot and is paid back."""
+    state, identity = stuck()
+    seen = [state.find(now, identity) for now in (599.9, 600.0)]
+    assert [str(found.status) for found in seen if found] == ["processing", "timeout"]
+    assert state.balance(599.9) < state.balance(600.0) == 10_000.0
+    assert [state.receive(now, submission()).status for now in (599.9, 600.0)] == [429, 200]
+
+
+def test_when_a_stuck_prediction_ends_is_a_switch() -> None:
+    """It ends sooner where it is set so."""
+    state, identity = stuck(stuck_for=20.0)
+    seen = [state.find(now, identity) for now in (19.9, 20.0)]
+    assert [found.status.ended for found in seen if found] == [False, True]
+
+
+def test_a_prediction_can_be_stuck_for_ever() -> None:
+    """Without an end it runs on, and keeps its slot."""
+    state, identity = stuck(stuck_for=None)
+    late = 6 * 24 * 3600.0
+    found = state.find(late, identity)
     assert found is not None
     assert not found.status.ended
+    assert state.receive(late, submission()).status == 429
 
 
 def test_a_skewed_clock_is_wrong_by_up_to_an_hour() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+import math
+import re
+from signal import SIGINT, raise_signal
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -28,18 +31,18 @@ def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[dict[str, A
 
 
 def test_there_is_a_flag_for_each_setting() -> None:
-    """The flags are the arguments of `Emulator`, with the same defaults."""
+    """The flags are the arguments of `Emulator`, with the same defaults but for the seed."""
     arguments = inspect.signature(Emulator).parameters
     wanted = {name: a.default for name, a in arguments.items()}
     del wanted["faults"], wanted["time_source"]
-    assert SettingFlags().settings() == wanted
+    assert SettingFlags().settings() == {**wanted, "seed": None}
 
 
 def test_there_is_a_flag_for_each_fault() -> None:
     """The flags of faults are those that there are, and nothing goes wrong by default."""
     flags = {a.name for a in attrs.fields(FaultFlags)}
     names = {f"fault_{name.replace('-', '_')}" for name in FAULTS}
-    assert flags == names | {"faults", "fault_seed", "fault_slowness"}
+    assert flags == names | {"faults", "fault_seed", "fault_slowness", "fault_outage"}
     assert Faults.profile(FaultFlags().faults, **FaultFlags().changed()) == Faults()
 
 
@@ -65,6 +68,46 @@ def test_limits_are_switches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings["concurrency_counts"] == "requests"
     assert settings["over"] == "queue"
     assert settings["retry_after"] == "date"
+
+
+def test_a_stuck_prediction_may_end_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--stuck-for` takes seconds, and inf for ever."""
+    for word, seconds in (("30", 30.0), ("inf", math.inf)):
+        settings, _ = asked(monkeypatch, "--stuck-for", word)
+        assert settings["stuck_for"] == seconds
+
+
+class Serving:
+    """Be an emulator that is interrupted as soon as it listens."""
+
+    made: ClassVar[list[dict[str, Any]]] = []
+    url = "http://here"
+
+    def __init__(self, **settings: Any) -> None:
+        self.made.append(settings)
+
+    async def __aenter__(self) -> None:
+        raise_signal(SIGINT)
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
+
+def test_each_start_has_a_seed_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ids and faults differ from start to start, unless the seed that was told is given."""
+    monkeypatch.setattr(_emulator, "Emulator", Serving)
+    monkeypatch.setattr(Serving, "made", [])
+    for _ in range(2):
+        assert main(["emulator"]) == 130
+    told = re.findall(r"--seed (\d+)\n", capsys.readouterr().err)
+    assert main(["emulator", "--seed", told[0]]) == 130
+    assert "--seed" not in capsys.readouterr().err
+    seeds = [settings["seed"] for settings in Serving.made]
+    assert [str(seed) for seed in seeds] == [*told, told[0]]
+    assert seeds[0] != seeds[1]
+    assert [settings["faults"].seed for settings in Serving.made] == seeds
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import httpx
 import pytest
 
 import wavespeed_async.emulator
+from tests.emulator.account import FLUX, KEY
 from wavespeed_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -47,6 +49,18 @@ def test_another_missing_module_is_no_missing_extra(monkeypatch: pytest.MonkeyPa
 def test_the_fixture_runs_an_emulator(wavespeed_emulator: Emulator) -> None:
     """The package's own pytest plugin gives a running emulator."""
     assert httpx.get(wavespeed_emulator.url).status_code == 200
+
+
+async def test_the_fixture_in_process_goes_by_the_loops_clock(
+    wavespeed_emulator_in_process: Emulator,
+) -> None:
+    """The package's own pytest plugin gives one in process, too, by the event loop's clock."""
+    transport = httpx.ASGITransport(wavespeed_emulator_in_process.app)
+    before = anyio.current_time()
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        await client.post(FLUX, json={}, headers=KEY)
+    [request] = wavespeed_emulator_in_process.requests
+    assert before <= request.at <= anyio.current_time()
 
 
 def test_it_stands_beside_the_stack() -> None:

@@ -95,6 +95,13 @@ def test_a_port_in_use_is_an_os_error() -> None:
         assert second.url.endswith(f":{port}")
 
 
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_that_cannot_be_is_refused(port: int) -> None:
+    """A port out of range is an error that says the range, before anything listens."""
+    with pytest.raises(ConfigurationError, match=f"port must be from 0 to 65535: {port}"):
+        Emulator(port=port)
+
+
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
 def test_it_listens_on_ipv6() -> None:
     """An IPv6 address is written in brackets."""

@@ -133,7 +133,6 @@ def test_models_and_ids_work_under_both_versions() -> None:
     [
         (poll("0" * 32), "prediction not found"),
         (poll("0" * 32, "/api/v2/predictions/{}"), "not found"),
-        (Call(method="GET", path=FLUX, headers=KEY), "not found"),
         (post("/api/v1/wavespeed-ai/flux-dev"), "not found"),
     ],
 )
@@ -141,6 +140,25 @@ def test_what_is_not_there_is_404(call: Call, expected: str) -> None:
     """Unknown ids and paths are answered 404, in an envelope."""
     reply = made().receive(0.0, call)
     assert (reply.status, message(reply)) == (404, expected)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", FLUX, "POST"),
+        ("POST", "/api/v3/predictions/x", "GET"),
+        ("DELETE", "/api/v2/predictions/x/result", "GET"),
+        ("GET", "/api/v3/predictions/delete", "POST"),
+        ("PUT", "/api/v3/predictions", "POST"),
+        ("OPTIONS", "/api/v3/balance", "GET"),
+        ("POST", "/api/v3/balance", "GET"),
+    ],
+)
+def test_a_method_that_a_path_does_not_have_is_405(method: str, path: str, allowed: str) -> None:
+    """A wrong method is answered 405, in an envelope, with the methods that there are."""
+    reply = made().receive(0.0, Call(method=method, path=path, headers=KEY))
+    assert (reply.status, message(reply)) == (405, "method not allowed")
+    assert reply.headers == {"allow": allowed}
 
 
 def test_a_refused_submission_makes_no_prediction() -> None:
@@ -222,7 +240,13 @@ def test_only_so_many_predictions_run_at_once() -> None:
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     """A limit below 1 or a window without length is no setting."""
-    for wrong in ({"requests": 0}, {"concurrency": 0}, {"per": 0.0}, {"latency": -1.0}):
+    for wrong in (
+        {"requests": 0},
+        {"concurrency": 0},
+        {"per": 0.0},
+        {"latency": -1.0},
+        {"stuck_for": 0.0},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Settings(**wrong)
 
@@ -276,7 +300,7 @@ def test_requests_are_recorded_without_the_key() -> None:
     assert kinds == [
         (1.0, "POST", "submit", 200, identity),
         (2.0, "GET", "result", 200, identity),
-        (3.0, "POST", "other", 404, None),
+        (3.0, "POST", "other", 405, None),
     ]
     assert all(r.headers == {"x-client-name": "test"} for r in state.requests)
     assert "Bearer" not in repr(state.requests)

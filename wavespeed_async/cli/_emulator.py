@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from wavespeed_async.cli._output import WrongUseError, emit, words
+from wavespeed_async.cli._output import WrongUseError, emit, tell, words
 from wavespeed_async.emulator import Emulator, Faults
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 HOUR = 3600.0
+SEEDS = 10**9
 
 
 async def serve(settings: Mapping[str, Any], profile: Profile, changed: Mapping[str, Any]) -> int:
@@ -30,8 +32,12 @@ async def serve(settings: Mapping[str, Any], profile: Profile, changed: Mapping[
     Raises:
         WrongUseError: A setting cannot be, or there is no listening there.
     """
+    # With a seed that is always the same, ids would come again after a restart, and the pictures
+    # of two runs would take each other's names.
+    seed = random.randrange(SEEDS) if settings["seed"] is None else settings["seed"]
+    faults = {"seed": seed, **changed}
     try:
-        emulator = Emulator(**settings, faults=Faults.profile(profile, **changed))
+        emulator = Emulator(**{**settings, "seed": seed}, faults=Faults.profile(profile, **faults))
         await emulator.__aenter__()
     except OSError as error:
         message = f"cannot listen at {settings['host']} port {settings['port']}: {words(error)}"
@@ -40,6 +46,8 @@ async def serve(settings: Mapping[str, Any], profile: Profile, changed: Mapping[
         raise WrongUseError(str(error)) from error
     try:
         emit(f"listening on {emulator.url}")
+        if settings["seed"] is None:
+            tell(f"the same ids, latencies and faults once more: --seed {seed}")
         while True:  # noqa: ASYNC110 (there is no event: a signal ends it)
             await anyio.sleep(HOUR)
     finally:

@@ -34,7 +34,8 @@ class SettingFlags:
         latency_cv: Its coefficient of variation; 0 makes it constant.
         api_key: The only key that is taken; by default any.
         webhook_secret: What webhooks are signed with; by default one that is always the same.
-        seed: Where ids, latencies and open seeds are drawn from.
+        seed: Where ids, latencies, open seeds and faults are drawn from; by default a random one,
+            which is told on stderr.
         window: A sliding window, fixed ones side by side, or a token bucket.
         polls_count: Whether asking for results counts in the window.
         concurrency_counts: What --concurrency is of: predictions that run, or open requests.
@@ -43,6 +44,7 @@ class SettingFlags:
         sync_timeout: How long a submission in sync mode is held, in seconds.
         balance: What the account has at first, in USD.
         keep: How long predictions and uploads are kept, in seconds.
+        stuck_for: When a prediction that is stuck ends as timeout, in seconds; inf for never.
         upload_limit: How many bytes an upload may have; by default 200 MB.
         list_inputs_as: Where a listed prediction has what was asked.
         webhook_input: Whether a webhook's body has what was asked.
@@ -60,7 +62,7 @@ class SettingFlags:
     latency_cv: float = 0.3
     api_key: str | None = None
     webhook_secret: str | None = None
-    seed: int = 0
+    seed: int | None = None
     window: Literal["sliding", "fixed", "bucket"] = "sliding"
     polls_count: bool = True
     concurrency_counts: Literal["predictions", "requests"] = "predictions"
@@ -69,6 +71,7 @@ class SettingFlags:
     sync_timeout: float = 90.0
     balance: float = 10_000.0
     keep: float = WEEK
+    stuck_for: float = 600.0
     upload_limit: int = 200 * 2**20
     list_inputs_as: Literal["inputs", "input"] = "inputs"
     webhook_input: bool = False
@@ -89,7 +92,7 @@ class FaultFlags:
     Attributes:
         faults: Many rates at once: calm has none, busy passing ones, hostile all.
         fault_lost: What was asked is done, and the connection closed instead of an answer.
-        fault_refused: The connection is closed before anything is done.
+        fault_refused: After the answer nobody can connect for a moment.
         fault_reset: The connection is closed in the middle of the answer.
         fault_slow: The first byte of the answer comes late.
         fault_trickle: The answer comes in small pieces.
@@ -102,11 +105,12 @@ class FaultFlags:
         fault_error_under_200: An error envelope under HTTP 200.
         fault_wrong_origin: The address to poll leads to another server.
         fault_failed: The prediction fails, with any of the documented codes.
-        fault_stuck: The prediction never ends.
+        fault_stuck: The prediction does not end by itself.
         fault_duplicate_webhook: The webhook is called twice.
         fault_forged_webhook: A webhook with a wrong signature is called as well.
         fault_clock_skew: The time of creation is wrong by up to an hour.
-        fault_seed: Where the dice start.
+        fault_seed: Where the dice start; by default at --seed.
+        fault_outage: How long nobody can connect then, in seconds.
         fault_slowness: How slow the slow answers are, in seconds.
     """
 
@@ -130,6 +134,7 @@ class FaultFlags:
     fault_forged_webhook: float | None = None
     fault_clock_skew: float | None = None
     fault_seed: int | None = None
+    fault_outage: float | None = None
     fault_slowness: float | None = None
 
     def changed(self) -> dict[str, Any]:

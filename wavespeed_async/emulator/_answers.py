@@ -33,6 +33,7 @@ MESSAGES: Mapping[int, str] = {
     401: "Invalid API key",
     403: "permission denied",
     404: "not found",
+    405: "method not allowed",
     413: "file too large",
     429: "You have reached your concurrency limit",
     500: "internal server error",

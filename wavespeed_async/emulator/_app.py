@@ -28,7 +28,16 @@ from wavespeed_async.emulator._answers import (
     timed_out,
     webhook_data,
 )
-from wavespeed_async.emulator._carrying import Watched, carried, paused, plain, until_gone
+from wavespeed_async.emulator._carrying import (
+    REFUSE,
+    Watched,
+    carried,
+    extension,
+    paused,
+    plain,
+    reached,
+    until_gone,
+)
 from wavespeed_async.emulator._openapi import openapi_route
 from wavespeed_async.emulator._page import page_routes
 from wavespeed_async.emulator._pictures import SAMPLES, TINY_PNG, Studio
@@ -39,13 +48,12 @@ from wavespeed_async.emulator._uploads import MEDIA_TYPES
 from wavespeed_async.emulator._webhooks import Courier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
-    from starlette.types import Receive
+    from starlette.types import Receive, Scope, Send
 
 __all__ = ["Service"]
 
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _UPLOAD = "/api/v3/media/upload/binary"
 _QUEUE_PAUSE = 0.005
 _MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -58,11 +66,11 @@ class Service:
         self.settings = settings
         self.studio = Studio(self._completed, self._uploaded)
         self.courier = Courier(self.state, self._webhook_body, time.time, settings.webhook_secret)
-        self.app = Starlette(
+        self._routes = Starlette(
             routes=[
                 *page_routes(settings, self.state),
                 openapi_route(settings),
-                Route("/api/{path:path}", self._api, methods=_METHODS),
+                _of_every_method("/api/{path:path}", self._api),
                 Route("/outputs/{id}/{number:int}.{kind}", self._output),
                 Route("/samples/{name}", self._sample),
                 Route("/uploads/{name}", self._upload),
@@ -73,6 +81,13 @@ class Service:
         self._state = State(settings)
         self._time_source = time_source
         self._lock = threading.Lock()
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as an ASGI app."""
+        with self.state() as (state, now):
+            refused = state.refuses(now)
+        reached(scope, refused=refused)
+        await self._routes(scope, receive, send)
 
     @contextmanager
     def state(self) -> Iterator[tuple[State, float]]:
@@ -122,6 +137,8 @@ class Service:
                 return Response()  # for nobody
             with self.state() as (state, now):
                 reply = state.receive(now, call)
+        if reply.fault == "refused" and (refuse := extension(request.scope, REFUSE)):
+            refuse(self.settings.faults.outage)
         try:
             response = await self._response(request, call, reply)
         except BaseException:
@@ -251,6 +268,13 @@ class Service:
             return Response(status_code=404)
         drawn = await anyio.to_thread.run_sync(self.studio.sample, request.url.path)
         return Response(drawn, media_type="image/png")
+
+
+def _of_every_method(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    """Answer a route that leaves it to its endpoint which methods there are."""
+    route = Route(path, endpoint)
+    route.methods = None
+    return route
 
 
 async def _nowhere(_: Request, __: Exception) -> Response:

@@ -18,10 +18,24 @@ if TYPE_CHECKING:
 
     from wavespeed_async.emulator._records import Reply
 
-__all__ = ["HANG_UP", "NoResponse", "Watched", "carried", "paused", "plain", "until_gone"]
+__all__ = [
+    "HANG_UP",
+    "REFUSE",
+    "NoResponse",
+    "Watched",
+    "carried",
+    "extension",
+    "paused",
+    "plain",
+    "reached",
+    "until_gone",
+]
 
 HANG_UP = "wavespeed_async.hang_up"
 """The ASGI extension by which a server lets the app close a connection without an answer."""
+
+REFUSE = "wavespeed_async.refuse"
+"""The ASGI extension by which a server lets the app have nobody connect for some seconds."""
 
 PIECES = 8
 
@@ -29,13 +43,9 @@ PIECES = 8
 class NoResponse(Response):
     """Close the connection instead of answering; in process, raise what a client would."""
 
-    def __init__(self, *, arrived: bool = True) -> None:
-        super().__init__()
-        self._arrived = arrived
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (ASGI)
         """Close the connection."""
-        await _hang_up(scope, receive, arrived=self._arrived)
+        await _hang_up(scope, receive)
 
 
 class _Faulty(Response):
@@ -91,8 +101,8 @@ class Watched(Response):
 
 def carried(response: Response, fault: str | None, slowness: float) -> Response:
     """Answer the response as its fault leaves it."""
-    if fault in {"lost", "refused"}:
-        return NoResponse(arrived=fault == "lost")
+    if fault == "lost":
+        return NoResponse()
     if fault in {"slow", "trickle", "reset"}:
         return _Faulty(response, fault, slowness)
     if (body := mangled(fault, bytes(response.body))) != response.body:
@@ -137,10 +147,26 @@ async def paused(seconds: float, receive: Receive) -> bool:
     return await until_gone(receive, lambda: until - anyio.current_time())
 
 
-async def _hang_up(scope: Scope, receive: Receive, *, arrived: bool = True) -> None:
-    hang_up = scope.get("extensions", {}).get(HANG_UP)
+def extension(scope: Scope, name: str) -> Callable[..., None] | None:
+    """Answer what the server lets the app do, or None where there is no server."""
+    found: Callable[..., None] | None = scope.get("extensions", {}).get(name)
+    return found
+
+
+def reached(scope: Scope, *, refused: bool) -> None:
+    """Raise what a client would whom nobody lets connect, if it calls in process.
+
+    Over sockets what has arrived was not refused.
+    """
+    if refused and extension(scope, REFUSE) is None:
+        message = "the emulator refuses connections on purpose"
+        raise httpx.ConnectError(message)
+
+
+async def _hang_up(scope: Scope, receive: Receive) -> None:
+    hang_up = extension(scope, HANG_UP)
     if hang_up is None:  # called in process: there is no connection to close
         message = "the emulator closed the connection on purpose"
-        raise httpx.ReadError(message) if arrived else httpx.ConnectError(message)
+        raise httpx.ReadError(message)
     hang_up()
     await receive()  # the disconnection, as in until_gone

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from wavespeed_async.emulator._requests import LOOSE_MODELS, read_json, read_request
+from wavespeed_async.emulator._requests import LOOSE_MODELS, Refusal, read_json, read_request
 from wavespeed_async.models import Lora, request_classes
 from wavespeed_async.models._fields import Between, Choice, Flag, Items, Opt
 
@@ -48,7 +48,9 @@ def price_data(body: bytes) -> dict[str, Any]:
     asked = read_json(body)
     model = asked.get("model_id")
     inputs = asked.get("inputs")
-    request = read_request(str(model), inputs if isinstance(inputs, dict) else {})
+    if not isinstance(inputs, dict | None):
+        raise Refusal(400, 'field "inputs" must be an object')
+    request = read_request(str(model), inputs or {})
     price = price_of(str(model), request) / MILLION
     return {
         "model_id": model,

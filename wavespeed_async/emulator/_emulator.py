@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Emulator"]
 
+LAST_PORT = 65535
+
 
 class Emulator:
     """Stand in for the API, on a loopback socket or in process.
@@ -80,6 +82,7 @@ class Emulator:
         retry_after: RetryAfter | None = None,
         balance: float = 10_000.0,
         keep: float = WEEK,
+        stuck_for: float | None = 600.0,
         upload_limit: int = 200 * MEGABYTE,
         list_inputs_as: InputsName = "inputs",
         webhook_secret: str | None = None,
@@ -89,6 +92,10 @@ class Emulator:
         time_source: Callable[[], float] = time.monotonic,
     ) -> None:
         """Set it up; nothing listens yet.
+
+        Raises:
+            ConfigurationError: There is no such port.
+            ValueError: A setting cannot be.
 
         Args:
             host: The address to listen at.
@@ -111,6 +118,8 @@ class Emulator:
             retry_after: How a 429 tells when to come again: not, in `seconds`, or as a `date`.
             balance: What the account has at first, in USD; each submission costs some.
             keep: How long predictions and uploads are kept, in seconds; 7 days.
+            stuck_for: How long a prediction that is stuck runs until it ends as `timeout`, in
+                seconds; for ever with None.
             upload_limit: How many bytes an upload may have; one more is a 413.
             list_inputs_as: Where a listed prediction has what was asked: `inputs` or `input`.
             webhook_secret: What webhooks are signed with; by default one that is always the same.
@@ -138,6 +147,7 @@ class Emulator:
             retry_after=retry_after,
             balance=balance,
             keep=keep,
+            stuck_for=stuck_for,
             upload_limit=upload_limit,
             list_inputs_as=list_inputs_as,
             webhook_secret=webhook_secret or WEBHOOK_SECRET,
@@ -145,6 +155,9 @@ class Emulator:
             webhook_pause=webhook_pause,
             faults=faults or Faults(),
         )
+        if not 0 <= port <= LAST_PORT:
+            message = f"port must be from 0 to {LAST_PORT}: {port}"
+            raise ConfigurationError(message)
         self._host = host
         self._port = port
         self._service = Service(self.settings, time_source)
@@ -241,6 +254,18 @@ class Emulator:
             return state.refused
 
     # --- what it is told -------------------------------------------------------------------------
+
+    def refuse_connections(self, seconds: float) -> None:
+        """Let nobody connect for so long; what is asked meanwhile never arrives.
+
+        In process it raises `httpx.ConnectError`, by the emulator's clock. Over sockets nothing
+        listens, by the real clock: connections that are idle are closed before this returns,
+        others with the answer that they wait for.
+        """
+        with self._service.state() as (state, now):
+            state.refuse(now, seconds)
+        if self._server is not None:
+            self._server.refuse(seconds)
 
     def next(
         self,

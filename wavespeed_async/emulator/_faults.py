@@ -3,7 +3,8 @@
 A request meets one fault at most. What each does:
 
 - `lost`: the request is done, and the connection closed instead of an answer.
-- `refused`: the connection is closed before anything is done; it counts as not arrived.
+- `refused`: the request is done and answered, and then nobody can connect for a moment (`outage`):
+  what is asked meanwhile never arrives. A request that has arrived cannot be refused any more.
 - `reset`: the connection is closed in the middle of the answer's body.
 - `slow`: the first byte of the answer comes late.
 - `trickle`: the answer comes in small pieces.
@@ -15,7 +16,7 @@ A request meets one fault at most. What each does:
 - `error-under-200`: an error envelope under HTTP 200; nothing was done.
 - `wrong-origin`: `urls.get` leads to another server.
 - `failed`: the prediction fails, with a code of the documented ones; `failed-1200` with that one.
-- `stuck`: the prediction never ends.
+- `stuck`: the prediction does not end by itself; the API ends it much later, as `timeout`.
 - `duplicate-webhook`: the webhook is called twice.
 - `forged-webhook`: a call with a wrong signature comes as well.
 - `clock-skew`: `created_at` is told by a clock that is wrong by up to an hour.
@@ -56,6 +57,7 @@ SERVER_ERRORS = (500, 502, 503, 504)
 BURST = (3, 8)
 SKEW = (60.0, 3600.0)
 SLOWNESS = 2.0
+OUTAGE = 0.2
 
 
 def _rate() -> Any:
@@ -68,6 +70,7 @@ class Faults:
 
     Attributes:
         seed: Where the dice start.
+        outage: How long nobody can connect after `refused`, in seconds.
         slowness: How late a slow first byte is and how long an answer trickles, in seconds.
     """
 
@@ -90,6 +93,7 @@ class Faults:
     forged_webhook: float = _rate()
     clock_skew: float = _rate()
     seed: int = 0
+    outage: float = field(default=OUTAGE, validator=validators.ge(0.0))
     slowness: float = field(default=SLOWNESS, validator=validators.ge(0.0))
 
     @classmethod
@@ -108,9 +112,8 @@ class Faults:
         return cls(**{**rates, **changed})
 
 
-FAULTS = tuple(
-    a.name.replace("_", "-") for a in attrs.fields(Faults) if a.name not in {"seed", "slowness"}
-)
+_NO_RATES = {"seed", "outage", "slowness"}
+FAULTS = tuple(a.name.replace("_", "-") for a in attrs.fields(Faults) if a.name not in _NO_RATES)
 """The name of each, as headers, markers and flags have it."""
 
 _PROFILES: Mapping[str, Mapping[str, float]] = {

@@ -245,22 +245,14 @@ def _small(settings: Settings) -> Schema:
 
 
 def _priced() -> Schema:
-    """Say of which models and inputs a price can be asked: inputs that are no object are none."""
+    """Say of which models and inputs a price can be asked; inputs may be left out if all may."""
     forms = []
     for model, schema in _models().items():
         named = {"model_id": {"const": model}}
-        if schema.get("required"):
-            forms.append(_object({**named, "inputs": schema}))
-        else:
-            forms.append(
-                {
-                    **_object(named),
-                    "properties": {
-                        **named,
-                        "inputs": {"anyOf": [schema, {"not": {"type": "object"}}]},
-                    },
-                }
-            )
+        is_required = bool(schema.get("required"))
+        forms.append(
+            _object({**named, "inputs": schema}) if is_required else _object(named, inputs=schema)
+        )
     return {"anyOf": forms}
 
 

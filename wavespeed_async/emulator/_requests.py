@@ -38,12 +38,13 @@ LOOSE_MODELS = (
 
 
 class Refusal(Exception):  # noqa: N818 (not an error of the emulator: an answer that it gives)
-    """Refuse a request with an HTTP status and a message."""
+    """Refuse a request with an HTTP status, a message, and perhaps headers."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.headers = headers or {}
 
 
 def _loose_text(value: object) -> str:

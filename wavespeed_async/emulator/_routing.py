@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wavespeed_async.emulator._records import Call, Kind
 
-__all__ = ["Action", "Aim", "aim_of"]
+__all__ = ["Action", "Aim", "aim_of", "methods_of"]
 
 Action: TypeAlias = Literal[
     "submit",
@@ -56,7 +56,7 @@ _FIXED: Mapping[tuple[str, str], Action] = {
     ("GET", "/api/v3/webhook/secret"): "secret",
 }
 _RESULT = re.compile(r"/api/(v[23])/predictions/([^/]+)/result")
-_SHORT_RESULT = re.compile(r"/api/(v3)/predictions/([^/]+)")
+_SHORT_RESULT = re.compile(r"/api/(v3)/predictions/(?!delete$)([^/]+)")
 _SUBMIT = re.compile(r"/api/(v[23])/(?!predictions/|media/|model/|webhook/)([^/]+/.+)")
 
 
@@ -71,3 +71,12 @@ def aim_of(call: Call) -> Aim:
         if found:
             return Aim("result", found[1], found[2])
     return Aim("unknown")
+
+
+def methods_of(call: Call) -> tuple[str, ...]:
+    """Name the methods that the path of a request has; none where there is no such path."""
+    return tuple(
+        method
+        for method in ("GET", "POST")
+        if aim_of(evolve(call, method=method)).action != "unknown"
+    )

@@ -6,19 +6,21 @@ So it serves clients on asyncio, on trio and without any loop alike, and never b
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from wavespeed_async.emulator._carrying import HANG_UP
+from wavespeed_async.emulator._carrying import HANG_UP, REFUSE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Server"]
 
@@ -51,7 +53,8 @@ class Server:
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE,
         )
-        self._server = _Uvicorn(config)
+        port = self._socket.getsockname()[1]
+        self._server = _Uvicorn(config, partial(_bound, host, port))
         self._thread = threading.Thread(target=self._run, name="wavespeed emulator", daemon=True)
         self._thread.start()
         self._server.is_up.wait()
@@ -66,6 +69,11 @@ class Server:
         for worker in workers:
             worker.join(_PATIENCE)
 
+    def refuse(self, seconds: float) -> None:
+        """Let nobody connect for so long, and return when that holds."""
+        left = self._server.left(seconds)
+        asyncio.run_coroutine_threadsafe(left, self._server.loop).result()
+
     def _run(self) -> None:
         asyncio.run(self._serve_all())
 
@@ -78,15 +86,30 @@ class Server:
             await asyncio.wait([beside])
 
     async def _serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_perhaps_last(message: Message) -> None:
+            if self._server.is_away and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
         hang_up = partial(self._server.hang_up, scope["client"])
-        await app({**scope, "extensions": {HANG_UP: hang_up}}, receive, send)
+        extensions = {HANG_UP: hang_up, REFUSE: self._server.leave}
+        await app({**scope, "extensions": extensions}, receive, send_perhaps_last)
+        if self._server.is_away:
+            self._server.close_idle()
 
 
 class _Uvicorn(uvicorn.Server):
-    """Stop at once when told to, where uvicorn itself looks ten times a second."""
+    """Stop at once when told to, where uvicorn looks ten times a second; go away for a while.
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    While it is away its port is bound, so that nobody else takes it, but nothing listens: the
+    operating system refuses who wants to connect, before anything is sent.
+    """
+
+    def __init__(self, config: uvicorn.Config, bind: Callable[[], socket.socket]) -> None:
         super().__init__(config)
+        self._bind = bind
+        self._away_until = -math.inf
+        self._absence: asyncio.Task[None] | None = None
         self.is_up = threading.Event()
         self._stopping = asyncio.Event()
         self.loop: asyncio.AbstractEventLoop
@@ -98,10 +121,56 @@ class _Uvicorn(uvicorn.Server):
         await self._stopping.wait()
         self.hang_up()
         await asyncio.sleep(0)  # lets the connections learn that they are closed
+        if self._absence is not None:
+            self._absence.cancel()
+            await asyncio.wait([self._absence])
 
     def stop(self) -> None:
         """End `main_loop`, from any thread."""
         self.loop.call_soon_threadsafe(self._stopping.set)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether nobody can connect."""
+        return self._absence is not None
+
+    async def left(self, seconds: float) -> None:
+        """Leave, and wait until what was idle is closed."""
+        self.leave(seconds)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def leave(self, seconds: float) -> None:
+        """Let nobody connect for so long; connections that are idle are closed at once."""
+        self._away_until = max(self._away_until, self.loop.time() + seconds)
+        if self._absence is None:
+            for server in self.servers:
+                server.close()
+            self._absence = asyncio.ensure_future(self._stay_away(self._bind()))
+        self.close_idle()
+
+    async def _stay_away(self, bound: socket.socket) -> None:
+        connection = partial(
+            H11Protocol,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        server = await self.loop.create_server(
+            connection, sock=bound, backlog=_BACKLOG, start_serving=False
+        )
+        self.servers = [server]
+        while (seconds := self._away_until - self.loop.time()) > 0:  # noqa: ASYNC110 (it may grow)
+            await asyncio.sleep(seconds)
+        self._absence = None
+        await server.start_serving()
+
+    def close_idle(self) -> None:
+        """Close the connections on which nothing is asked."""
+        for connection in tuple(self.server_state.connections):
+            cycle = getattr(connection, "cycle", None)
+            if cycle is None or cycle.response_complete:
+                connection.transport.close()
 
     def hang_up(self, client: tuple[str, int] | None = None) -> None:
         """Close the connection of a client at once, or without one those of all."""
@@ -111,18 +180,28 @@ class _Uvicorn(uvicorn.Server):
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """Bind a socket, in the caller's thread: a port in use is the caller's own OSError.
-
-    It is told to be TCP by name: without that asyncio leaves Nagle's algorithm on, and each answer
-    waits 40 ms for the client's acknowledgement of its first half.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    """Listen, in the caller's thread: a port in use is the caller's own OSError."""
+    listening = _bound(host, port)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
         listening.listen(_BACKLOG)
     except OSError:
         listening.close()
         raise
     return listening
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Bind a socket.
+
+    It is told to be TCP by name: without that asyncio leaves Nagle's algorithm on, and each answer
+    waits 40 ms for the client's acknowledgement of its first half.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+import attrs
 from attrs import field, frozen, validators
 
 from wavespeed_async.emulator._faults import Faults
@@ -31,6 +32,11 @@ MEGABYTE = 2**20
 WEBHOOK_SECRET = "whsec_6d7a5b2f0c9e4d18a3f6"  # noqa: S105 (everybody may know it)
 
 
+def _above_zero(settings: object, attribute: attrs.Attribute[float], value: float | None) -> None:
+    if value is not None:
+        validators.gt(0.0)(settings, attribute, value)
+
+
 @frozen(kw_only=True)
 class Settings:
     """Say how the API behaves; times are seconds.
@@ -53,6 +59,8 @@ class Settings:
         retry_after: How a 429 tells when to come again: not at all, in `seconds`, or as a `date`.
         balance: What the account has at first, in USD.
         keep: How long predictions and files are kept.
+        stuck_for: How long a prediction that is stuck runs until it ends as `timeout`; for ever
+            with None.
         upload_limit: How many bytes an upload may have.
         list_inputs_as: Where a listed prediction has what was asked: `inputs` or `input`.
         webhook_secret: What webhooks are signed with.
@@ -84,6 +92,7 @@ class Settings:
     )
     balance: float = field(default=10_000.0, validator=validators.ge(0.0))
     keep: float = field(default=WEEK, validator=validators.gt(0.0))
+    stuck_for: float | None = field(default=600.0, validator=_above_zero)
     upload_limit: int = field(default=200 * MEGABYTE, validator=validators.ge(1))
     list_inputs_as: InputsName = field(
         default="inputs", validator=validators.in_(("inputs", "input"))

@@ -8,9 +8,10 @@ Times are seconds on one clock that never goes back. Decisions, where the API is
   window.
 - A prediction runs from its submission until it is ready, whether or not anybody asks; over the
   limit it is refused, unless the settings let it queue.
+- A prediction that is stuck ends as `timeout`, by default after ten minutes.
 - It is `created` for the first twentieth of its latency, then `processing`.
 - A submission is paid when it is accepted, and paid back when it fails.
-- What was deleted or is too old is not found (404).
+- What was deleted or is too old is not found (404); a path that has other methods is a 405.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from wavespeed_async.emulator._records import (
     Scripted,
 )
 from wavespeed_async.emulator._requests import Refusal, read_submission
-from wavespeed_async.emulator._routing import Aim, aim_of
+from wavespeed_async.emulator._routing import Aim, aim_of, methods_of
 from wavespeed_async.emulator._settings import Settings
 from wavespeed_async.emulator._store import Purse, Store, deletion, listing
 from wavespeed_async.emulator._uploads import Uploads, upload_data
@@ -63,6 +64,7 @@ __all__ = [
 
 UNAUTHORISED = 401
 NOT_FOUND = 404
+NO_METHOD = 405
 LIMITED = 429
 NO_CREDITS = "Insufficient credits. Please top up your account to continue."
 DRAWN_SEEDS = (0, 2147483647)
@@ -84,6 +86,7 @@ class State:
         self._slots = Slots()
         self._open = 0
         self._storm = 0
+        self._refuses_until = -math.inf
         self._scripted: deque[Scripted] = deque()
         self._dice = Dice(settings.faults)
         self._ids = random.Random(f"ids {settings.seed}")
@@ -117,17 +120,20 @@ class State:
                 fault = self._fault(aim.kind, call, wishes)
                 reply = self._answer(now, call, aim, evolve(wishes, fault=fault))
         except Refusal as refusal:
-            headers = self._retry_after(now, call) if refusal.status == LIMITED else {}
+            is_limit = refusal.status == LIMITED
+            headers = self._retry_after(now, call) if is_limit else refusal.headers
             body = envelope(refusal.status, refusal.message)
             reply = Reply(status=refusal.status, body=body, headers=headers)
         reply = evolve(
             reply,
             version=aim.version,
-            lost=fault in {"lost", "refused"},
+            lost=fault == "lost",
             fault=fault,
             shape=wishes.shape,
         )
         self._open += 1
+        if fault == "refused":
+            self.refuse(now, self.settings.faults.outage)
         self._remember(now, call, aim.kind, reply)
         return reply
 
@@ -150,6 +156,14 @@ class State:
     def spoil(self, prediction_id: str, failure: Failure) -> None:
         """Let a prediction end as failed."""
         self._purse.refund(self._store.change(prediction_id, failure=failure))
+
+    def refuse(self, now: float, seconds: float) -> None:
+        """Let nobody connect for so long."""
+        self._refuses_until = max(self._refuses_until, now + seconds)
+
+    def refuses(self, now: float) -> bool:
+        """Tell whether nobody can connect; what comes all the same is not to be received."""
+        return now < self._refuses_until
 
     def script(self, scripted: Scripted) -> None:
         """Queue an answer for the next request of its kind."""
@@ -182,8 +196,6 @@ class State:
 
     def _answer(self, now: float, call: Call, aim: Aim, wishes: Wishes) -> Reply:
         fault = wishes.fault
-        if fault == "refused":
-            return Reply()
         if fault == "storm":
             raise Refusal(LIMITED, "")
         self._admit(now, aim.kind)
@@ -218,7 +230,7 @@ class State:
             return Reply(listing=listing(call.body, found, call.epoch, inputs_as))
         data_of = self._others.get(aim.action)
         if data_of is None:
-            raise Refusal(NOT_FOUND, "")
+            raise _unrouted(call)
         return Reply(body=envelope(200, data=data_of(self, now, call)))
 
     def _submit(self, now: float, call: Call, model: str, wishes: Wishes) -> PredictionRecord:
@@ -228,7 +240,7 @@ class State:
             raise Refusal(400, NO_CREDITS)
         asked = getattr(request, "seed", None)
         started = self._slots.free_at(now, self._most_slots)
-        latency = self._latency()
+        latency, is_stuck = self._latency(), wishes.fault == "stuck"
         code = _failure_code(wishes, self._dice)
         prediction = PredictionRecord(
             id=f"{self._ids.getrandbits(128):032x}",
@@ -236,14 +248,14 @@ class State:
             fields=fields,
             created=now,
             started=started,
-            ready=math.inf if wishes.fault == "stuck" else started + latency,
+            ready=started + (self._stuck_for if is_stuck else latency),
             status=Status.QUEUED if started > now else Status.CREATED,
             request=request,
             seed=self._seeds.randint(*DRAWN_SEEDS) if asked in {None, -1} else asked,
             origin=call.origin,
             pictures=self.settings.pictures,
             failure=None if code is None else Failure(code, FAILURES[code]),
-            outcome=_outcome(wishes),
+            outcome=Status.TIMEOUT if is_stuck else _outcome(wishes),
             running_as=wishes.status,
             shape=wishes.shape,
             skew=self._dice.skew() if wishes.fault == "clock-skew" else 0.0,
@@ -324,6 +336,11 @@ class State:
         return settings.concurrency_counts == "requests" and self._open >= settings.concurrency
 
     @property
+    def _stuck_for(self) -> float:
+        seconds = self.settings.stuck_for
+        return math.inf if seconds is None else seconds
+
+    @property
     def _most_slots(self) -> float:
         counts = self.settings.concurrency_counts == "predictions"
         return self.settings.concurrency if counts else math.inf
@@ -342,7 +359,7 @@ class State:
     def _remember(self, now: float, call: Call, kind: Kind, reply: Reply) -> None:
         if reply.status == LIMITED:
             self.refused += 1
-        elif reply.status != UNAUTHORISED and reply.fault != "refused" and self._is_counted(kind):
+        elif reply.status != UNAUTHORISED and self._is_counted(kind):
             self._window.take(now)
             self._counted.take(now)
             most = max(self.most_requests_in_window, self._counted.count(now))
@@ -371,6 +388,13 @@ def _failure_code(wishes: Wishes, dice: Dice) -> int | None:
 def _outcome(wishes: Wishes) -> Status:
     wished = (wishes.outcome or "completed").partition("-")[0]
     return Status(wished)
+
+
+def _unrouted(call: Call) -> Refusal:
+    """Answer the refusal of a path that there is not, or of a method that it does not have."""
+    if allowed := methods_of(call):
+        return Refusal(NO_METHOD, "", {"allow": ", ".join(allowed)})
+    return Refusal(NOT_FOUND, "")
 
 
 def _scripted_reply(scripted: Scripted) -> Reply:
