@@ -116,7 +116,7 @@ def test_ctrl_c_where_signals_cannot_be_received(cli: Cli, monkeypatch: pytest.M
 def test_the_emulator_runs_until_ctrl_c() -> None:
     """`emulator` says first, and at once, where it listens, and ends at Ctrl-C with 130."""
     with subprocess.Popen(
-        [sys.executable, "-m", "wavespeed_async", "emulator"],
+        [sys.executable, "-m", "wavespeed_async", "emulator", "--seed", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

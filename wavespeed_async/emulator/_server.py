@@ -36,7 +36,7 @@ class Server:
         self, app: ASGIApp, host: str, port: int, beside: Callable[[], Awaitable[None]]
     ) -> None:
         self._beside = beside
-        self._socket = _listening(host, port)
+        self._socket = _bound(host, port, listens=True)
         name = f"[{host}]" if ":" in host else host
         self.url = f"http://{name}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
@@ -54,7 +54,7 @@ class Server:
             timeout_keep_alive=_KEEP_ALIVE,
         )
         port = self._socket.getsockname()[1]
-        self._server = _Uvicorn(config, partial(_bound, host, port))
+        self._server = _Uvicorn(config, partial(_bound, host, port, listens=False))
         self._thread = threading.Thread(target=self._run, name="wavespeed emulator", daemon=True)
         self._thread.start()
         self._server.is_up.wait()
@@ -179,19 +179,8 @@ class _Uvicorn(uvicorn.Server):
                 connection.transport.abort()
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """Listen, in the caller's thread: a port in use is the caller's own OSError."""
-    listening = _bound(host, port)
-    try:
-        listening.listen(_BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """Bind a socket.
+def _bound(host: str, port: int, *, listens: bool) -> socket.socket:
+    """Bind a socket, in the caller's thread: a port in use is the caller's own OSError.
 
     It is told to be TCP by name: without that asyncio leaves Nagle's algorithm on, and each answer
     waits 40 ms for the client's acknowledgement of its first half.
@@ -201,6 +190,8 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        if listens:
+            bound.listen(_BACKLOG)
     except OSError:
         bound.close()
         raise
