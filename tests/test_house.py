@@ -34,6 +34,8 @@ LAYERS = [
     "limits",
     "_transport",
     "_calls",
+    "_latency",
+    "_poll_rule",
     "_polling",
     "_media",
     "webhooks",

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from wavespeed_async._events import Event, Observer
     from wavespeed_async._transport import Answer, Transport, Wire
-    from wavespeed_async.limits import Ask, Limiter, Permit
+    from wavespeed_async.limits import Ask, Bidder, Limiter, Permit
     from wavespeed_async.limits._slots import Slot
     from wavespeed_async.models._request import Request
 
@@ -157,10 +157,23 @@ class Calls:
         """
         return await self.read(prediction_id, await self.turn_to_poll(turn), version)
 
-    async def turn_to_poll(self, turn: Turn) -> Permit:
-        """Wait for a turn to ask for a prediction; the permit is for a `read` at once."""
+    async def turn_to_poll(
+        self, turn: Turn, *, bidder: Bidder | None = None, until: float = math.inf
+    ) -> Permit:
+        """Wait for a turn to ask for a prediction; the permit is for a `read` at once.
+
+        Args:
+            turn: How urgent it is, and until when.
+            bidder: Says what the poll is worth; it is granted when that is a request.
+            until: When to give up, if that is before the turn's deadline.
+        """
+        patience = turn.left() if turn.patience is None else turn.patience
         return await self.limiter.acquire(
-            poll=True, priority=turn.priority, timeout=turn.left(), patience=turn.patience
+            poll=True,
+            priority=turn.priority,
+            timeout=min(turn.left(), until - anyio.current_time()),
+            patience=patience,
+            bidder=bidder,
         )
 
     async def read(self, prediction_id: str, permit: Permit, version: str) -> Prediction:

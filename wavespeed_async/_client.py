@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from wavespeed_async._calls import Submitted
     from wavespeed_async._events import Observer
+    from wavespeed_async._poll_rule import PollRule
     from wavespeed_async._transport import Transport
     from wavespeed_async.batch import Items
 
@@ -49,6 +50,8 @@ __all__ = ["AsyncWaveSpeed"]
 DEFAULT_BASE_URL = "https://api.wavespeed.ai"
 KEY_VARIABLE = "WAVESPEED_API_KEY"
 URL_VARIABLE = "WAVESPEED_BASE_URL"
+BEHIND = 1
+"""A batch goes after calls that are made beside it: somebody waits for those."""
 
 P = ParamSpec("P")
 
@@ -218,7 +221,7 @@ class AsyncWaveSpeed:
 
         Args:
             timeout: Seconds for a call.
-            priority: Lower numbers go first; 0 is the default.
+            priority: Lower numbers go first; 0 is the default. A batch comes one number later.
             choose_seeds: Whether to draw seeds that are left open.
         """
         other = object.__new__(AsyncWaveSpeed)
@@ -237,6 +240,11 @@ class AsyncWaveSpeed:
     def limiter(self) -> Limiter:
         """The limiter, to be shared with other clients or asked for what it sees."""
         return self._account.limiter
+
+    @property
+    def poll_rule(self) -> PollRule:
+        """What was learned of how long models take: `snapshot()` saves it, `restore` loads it."""
+        return self._account.poller.rule
 
     # --- one request -----------------------------------------------------------------------------
 
@@ -387,14 +395,15 @@ class _BatchRunner:
     async def submit_and_wait(self, request: Request, submitted: Submitted) -> Prediction:
         """Submit a request, however long its turn takes to come, and wait for its end."""
         defaults = self.defaults
-        turn = Turn(patience=defaults.timeout, priority=defaults.priority, stubborn=True)
+        priority = defaults.priority + BEHIND
+        turn = Turn(patience=defaults.timeout, priority=priority, stubborn=True)
         return await self.account.run(request, turn, defaults, submitted)
 
     async def resume(self, prediction: Prediction) -> Prediction:
         """Wait for the end of a prediction that runs already."""
         _known(prediction.id)
         deadline = anyio.current_time() + self.defaults.timeout
-        turn = Turn(deadline=deadline, priority=self.defaults.priority)
+        turn = Turn(deadline=deadline, priority=self.defaults.priority + BEHIND)
         return await self.account.poller.wait(prediction, turn)
 
     async def save(self, prediction: Prediction, directory: str | os.PathLike[str]) -> list[Path]:

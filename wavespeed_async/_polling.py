@@ -1,33 +1,22 @@
-"""When a poll is worth its request, and the poller that waits by it.
+"""The poller: wait for predictions, each polled when `_poll_rule` says that it is worth a request.
 
-The rule. If T is the time that a model takes, and a prediction of age a was not ready at its last
-poll, then by age u its answer is expected to have been lying ready for
-
-    lying(u; a) = ∫ P(T <= x | T > a) dx  from a to u
-                = (u·(S(a) - S(u)) - (M(a) - M(u))) / S(a),   S(x) = P(T > x), M(x) = E[T; T > x]
-
-seconds. Poll when that reaches the poll cost: what a request is worth, in seconds of waiting. This
-is optimal inspection (Barlow, Hunter and Proschan 1963; Keller, Management Science 21(3), 1974). T
-is taken for log-normal, with the mean and spread of the model's last predictions.
-
-What is learned. The server's own time counts where the answer has it, but a prediction that was
-not ready at a poll took longer than that, and one that was ready took no longer, whatever the
-server says (it may not count the time in its queue). Without it, the middle between the last two
-polls counts: taking the moment of the poll would drive the estimate upward without end.
+Every wait is one task that queues at the limiter with what its poll is worth, and polls when it is
+granted a request. An answer that comes on another way, by a poll for another caller or a webhook,
+ends all waits for that prediction.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING
 
 import anyio
-from attrs import define, evolve, frozen
+from attrs import define, evolve
 
 from wavespeed_async._calls import Turn, result_path
 from wavespeed_async._codec import failure
 from wavespeed_async._events import PredictionPolled
+from wavespeed_async._poll_rule import Look, PollRule
 from wavespeed_async._retry import is_passing, pause_after, pauses
 from wavespeed_async.errors import (
     ConfigurationError,
@@ -44,138 +33,43 @@ if TYPE_CHECKING:
 
     from wavespeed_async._calls import Calls
     from wavespeed_async._prediction import Prediction
+    from wavespeed_async.limits import Permit
 
-__all__ = ["Latency", "LatencyRecord", "Poller", "next_poll"]
+__all__ = ["Poller"]
 
-POLL_COST = 1 / 60
-"""What a poll costs in seconds of waiting, as a share of `per`: 1 s of a minute."""
-USUAL, WIDE = 2 / 60, 1.0
-"""What a model is taken to need before its first prediction was seen, as a share of `per`, and how
-widely that may be off (the spread of the logarithm): the first poll comes after 3 s of a minute."""
-SPREAD = 0.6
-"""The spread that is assumed until enough was seen to tell."""
-REMEMBERED = 60
-TRUST = 4
-"""How many predictions the assumed spread counts for."""
-NEVER = 1e-250
-"""A probability too small to go on with."""
-EXACT = 1e-4
-"""How exact the time until the next poll is, as a share of it."""
-LAST_LOOK = 0.5
-"""Seconds before a deadline at which a prediction is polled a last time."""
-
-_ROOT_2 = math.sqrt(2)
+LAST_LOOK = 1 / 120
+"""Before a deadline a prediction is polled a last time: a share of `per`, 0.5 s of a minute."""
+ASK_AGAIN = 1 / 60
+"""How long to leave a prediction alone that could not be read, at least, as a share of `per`."""
 
 
-@frozen
-class Latency:
-    """Describe how long a model takes: log-normal, by mean and deviation of the logarithm."""
-
-    mu: float
-    sigma: float
-
-    def lying(self, age: float, missed: float) -> float:
-        """Tell for how long the answer is expected to have been ready, as at the file's head."""
-        open_, mass = self._beyond(age)
-        open_before, mass_before = self._beyond(missed)
-        if open_before < NEVER:  # far beyond all that was seen: it is ready any moment
-            return age - missed
-        lying = (age * (open_before - open_) - (mass_before - mass)) / open_before
-        return min(max(lying, 0.0), age - missed)  # nothing else, however numbers are rounded
-
-    def _beyond(self, x: float) -> tuple[float, float]:
-        """Answer P(T > x) and E[T; T > x]."""
-        mean = math.exp(self.mu + self.sigma**2 / 2)
-        if x <= 0:
-            return 1.0, mean
-        z = (math.log(x) - self.mu) / self.sigma
-        return _above(z), mean * _above(z - self.sigma)
-
-
-def _above(z: float) -> float:
-    """Answer P(Z > z) of the normal distribution; `statistics` would take 2 ms to import."""
-    return 0.5 * math.erfc(z / _ROOT_2)
-
-
-def next_poll(latency: Latency, missed: float, cost: float, interval: float) -> float:
-    """Decide at what age to poll a prediction that was not ready at age `missed` (0: new).
-
-    Args:
-        latency: How long the model takes.
-        missed: Age at the last poll, in seconds.
-        cost: What a poll costs, in seconds of waiting.
-        interval: Least time between two polls.
-    """
-    low, high = 0.0, max(cost, interval, 1e-3)
-    while latency.lying(missed + high, missed) < cost:
-        low, high = high, 2 * high
-    while high - low > EXACT * high:
-        middle = (low + high) / 2
-        if latency.lying(missed + middle, missed) < cost:
-            low = middle
-        else:
-            high = middle
-    return missed + max(high, interval)
-
-
-class LatencyRecord:
-    """Learn how long one model takes from its last predictions.
-
-    Args:
-        usual: Seconds that are assumed before the first.
-    """
-
-    def __init__(self, usual: float) -> None:
-        self._usual = math.log(usual)
-        self._seen: deque[float] = deque(maxlen=REMEMBERED)
-
-    def learn(self, missed: float, ready: float, inference: float | None) -> None:
-        """Note a prediction: not ready at age `missed`, ready at age `ready`, all in seconds."""
-        if inference is None or inference <= 0:
-            seconds = (missed + ready) / 2
-        else:
-            seconds = min(max(inference, missed), ready)
-        self._seen.append(math.log(max(seconds, 1e-3)))
-
-    @property
-    def latency(self) -> Latency:
-        """Tell what is known so far."""
-        count = len(self._seen)
-        if count == 0:
-            return Latency(self._usual, WIDE)
-        mu = sum(self._seen) / count
-        squares = sum((value - mu) ** 2 for value in self._seen)
-        variance = (TRUST * SPREAD**2 + squares) / (TRUST + count - 1)
-        return Latency(mu, max(math.sqrt(variance), 0.01))
-
-
-@define
+@define(eq=False)
 class _Watch:
     """Hold how far a wait for one prediction has come.
 
     Attributes:
         seen: The prediction as it was seen last.
-        born: When it was submitted, or was first asked for if another process made it.
+        look: What the rule sees of it.
+        scope: Is cancelled when its end is known from elsewhere.
         submitted: Whether this call has just submitted it.
-        dated: Whether `born` is when it was submitted.
+        dated: Whether it is known when it was submitted.
         attended: Whether it holds a slot here, on behalf of this wait.
         reached: Whether the server has answered within this call.
-        missed: Its age when it was last found running.
         waits: The pauses after failed polls.
+        polled: When it was polled last, by the limiter's clock.
         failures: How many polls have failed in a row.
         failure: The last one's error.
-        due: When to poll next.
     """
 
     seen: Prediction
-    born: float
+    look: Look
+    scope: anyio.CancelScope
     submitted: bool
     dated: bool
     attended: bool
     reached: bool
     waits: Iterator[float]
-    due: float = 0.0
-    missed: float = 0.0
+    polled: float = -math.inf
     failures: int = 0
     failure: WaveSpeedError | None = None
 
@@ -190,11 +84,12 @@ class Poller:
     """
 
     def __init__(self, calls: Calls, *, max_retries: int, dice: random.Random) -> None:
+        self.rule = PollRule.of(calls.limiter)
         self._calls = calls
         self._limiter = calls.limiter
         self._max_retries = max_retries
         self._dice = dice
-        self._records: dict[str, LatencyRecord] = {}
+        self._watches: dict[str, list[_Watch]] = {}
 
     async def wait(
         self, prediction: Prediction, turn: Turn, *, attended: bool = False
@@ -213,70 +108,122 @@ class Poller:
             PredictionFailedError: It ended without pictures.
             PredictionTimeoutError: It still ran at the deadline.
         """
-        watch = self._begin(prediction, turn, attended=attended)
-        try:
-            with anyio.CancelScope(deadline=turn.deadline):
-                while not watch.seen.status.ended:
-                    await anyio.sleep_until(watch.due)
-                    await self._poll(watch, turn)
-        finally:
-            if watch.attended and not watch.seen.status.ended:
-                self._calls.leave(watch.seen, self.ask_in(watch.seen))
-        if not watch.seen.status.ended:
-            raise _timed_out(watch) from watch.failure
-        failed = failure(watch.seen)
+        if not prediction.status.ended:
+            prediction = await self._watch(prediction, turn, attended=attended)
+        failed = failure(prediction)
         if failed is not None:
             raise failed
+        return prediction
+
+    async def _watch(self, prediction: Prediction, turn: Turn, *, attended: bool) -> Prediction:
+        with anyio.CancelScope(deadline=turn.deadline) as scope:
+            watch = self._begin(prediction, scope, attended=attended)
+            try:
+                while not watch.seen.status.ended:
+                    await self._poll(watch, turn)
+            finally:
+                self._end(watch)
+        if not watch.seen.status.ended:
+            raise _timed_out(watch) from watch.failure
         return watch.seen
 
-    def _begin(self, prediction: Prediction, turn: Turn, *, attended: bool) -> _Watch:
+    def _begin(self, prediction: Prediction, scope: anyio.CancelScope, *, attended: bool) -> _Watch:
         age = self._limiter.age(prediction.id)
-        now = anyio.current_time()
+        now = self._limiter.now()
+        record = self.rule.record(prediction.model)
+        born = now - (age or 0.0)
+        interval = self._limiter.limits.min_poll_interval
         watch = _Watch(
             seen=prediction,
-            born=now - (age or 0.0),
+            look=Look(
+                self.rule,
+                record,
+                born,
+                not_before=now if age is None else born + interval,
+                at_once=age is None,
+            ),
+            scope=scope,
             submitted=attended,
             dated=age is not None and (attended or prediction.request is not None),
             attended=attended or self._limiter.attend(prediction.id),
             reached=attended,
             waits=pauses(self._dice),
         )
-        watch.due = now if age is None else self._next_due(watch, turn)
+        record.begin(watch.look)
+        self._watches.setdefault(prediction.id, []).append(watch)
         return watch
 
+    def _end(self, watch: _Watch) -> None:
+        watch.look.record.end(watch.look)
+        others = self._watches[watch.seen.id]
+        others.remove(watch)
+        if not others:
+            del self._watches[watch.seen.id]
+        if watch.attended and not watch.seen.status.ended:
+            self._calls.leave(watch.seen, self.ask_in(watch.seen))
+
+    def arrive(self, prediction: Prediction) -> None:
+        """Take the end of a prediction that became known without a poll of its waits."""
+        for watch in self._watches.get(prediction.id, ()):
+            if not watch.seen.status.ended:
+                watch.seen = _joined(prediction, watch.seen)
+                watch.scope.cancel()
+        self._calls.settle(prediction)
+
     async def _poll(self, watch: _Watch, turn: Turn) -> None:
-        """Poll once, and decide when to poll next."""
+        """Poll once, when it is worth it."""
+        look = watch.look
         try:
-            permit = await self._calls.turn_to_poll(turn)
-            age = anyio.current_time() - watch.born
+            permit = await self._turn_of(watch, turn)
+            watch.polled = sent = self._limiter.now()
+            look.polls += 1
+            look.at_once = False
+            for other in self._watches[watch.seen.id]:
+                other.look.not_before = sent + self._limiter.limits.min_poll_interval
             seen = await self._calls.read(watch.seen.id, permit, _version(watch.seen))
         except LimiterTimeoutError:
-            return  # the deadline has come: the scope around this ends the wait
-        except WaveSpeedError as error:
-            at = anyio.current_time() + self._bear(watch, error, turn)
-            watch.due = self._before_deadline(at, anyio.current_time(), turn)
+            await anyio.sleep_until(turn.deadline)  # the scope around this ends the wait
             return
-        ready = anyio.current_time() - watch.born
+        except WaveSpeedError as error:
+            look.not_before = self._limiter.now() + self._bear(watch, error, turn)
+            return
+        if watch.seen.status.ended:  # somebody else has seen its end meanwhile
+            return
         watch.seen = _joined(seen, watch.seen)
         watch.reached, watch.failures, watch.failure = True, 0, None
         watch.waits = pauses(self._dice)
-        self._calls.tell(PredictionPolled(prediction=watch.seen, age=age))
+        self._calls.tell(PredictionPolled(prediction=watch.seen, age=sent - look.born))
         if seen.status.ended:
-            self._learn(watch, ready)
-            self._calls.settle(watch.seen)
+            self._learn(watch)
+            self.arrive(watch.seen)
             return
         if not watch.attended:
             self._limiter.adopt(seen.id)
             watch.attended = True
-        watch.missed = age
-        watch.due = self._next_due(watch, turn)
+        for other in self._watches[watch.seen.id]:
+            other.look.miss(sent - other.look.born)
 
-    def _learn(self, watch: _Watch, ready: float) -> None:
+    async def _turn_of(self, watch: _Watch, turn: Turn) -> Permit:
+        """Wait until a poll is worth its request, or until the last moment before the deadline."""
+        limits = self._limiter.limits
+        last = turn.deadline - limits.per * LAST_LOOK
+        left = last - anyio.current_time()
+        if left <= 0 or watch.polled + limits.min_poll_interval > self._limiter.now() + left:
+            last = math.inf
+        try:
+            return await self._calls.turn_to_poll(turn, bidder=watch.look, until=last)
+        except LimiterTimeoutError:
+            if turn.left() <= 0:
+                raise
+        return await self._calls.turn_to_poll(turn)
+
+    def _learn(self, watch: _Watch) -> None:
         """Learn how long it took, where that is known: by the server, or by having watched."""
         milliseconds = watch.seen.inference_ms
         inference = None if milliseconds is None else milliseconds / 1000
         if watch.dated and (watch.submitted or inference):
-            self._record(watch.seen.model).learn(watch.missed, ready, inference)
+            ready = self._limiter.now() - watch.look.born
+            self.rule.learn(watch.look, ready, inference, self._limiter.limits)
 
     def _bear(self, watch: _Watch, error: WaveSpeedError, turn: Turn) -> float:
         """Bear a failed poll, and answer the pause until the next; raise what will not pass."""
@@ -302,17 +249,6 @@ class Poller:
             raise error
         return pause
 
-    def _next_due(self, watch: _Watch, turn: Turn) -> float:
-        """Tell when to poll next by the rule."""
-        at = watch.born + self._next_age(watch.seen.model, watch.missed)
-        return self._before_deadline(at, watch.born + watch.missed, turn)
-
-    def _before_deadline(self, at: float, polled: float, turn: Turn) -> float:
-        """Put the next poll forward to just before the deadline, if it would come too late."""
-        last = turn.deadline - LAST_LOOK
-        soonest = polled + self._limiter.limits.min_poll_interval
-        return last if at > last >= soonest and last > anyio.current_time() else at
-
     async def result(self, prediction: Prediction, turn: Turn) -> Prediction:
         """Ask for a prediction once; one that runs is given a slot, wherever it was made."""
         try:
@@ -322,7 +258,7 @@ class Poller:
             raise
         seen = _joined(found, prediction)
         if seen.status.ended:
-            self._calls.settle(seen)
+            self.arrive(seen)
         elif self._limiter.age(seen.id) is None:
             self._limiter.adopt(seen.id)
             self._limiter.leave(seen.id, ask_in=self.ask_in(seen))
@@ -342,26 +278,16 @@ class Poller:
         except WaveSpeedError:
             # The longer it could not be read, the more seldom it is asked for.
             limits, age = self._limiter.limits, self._limiter.age(prediction_id) or 0.0
-            return max(limits.min_poll_interval, limits.per * POLL_COST, age / 8)
+            return max(limits.min_poll_interval, limits.per * ASK_AGAIN, age / 8)
         if not prediction.status.ended:
             return self.ask_in(prediction)
-        self._calls.settle(prediction)
+        self.arrive(prediction)
         return None
 
     def ask_in(self, prediction: Prediction) -> float:
         """Tell in how many seconds it is worth polling a prediction that runs now."""
         age = self._limiter.age(prediction.id) or 0.0
-        return self._next_age(prediction.model, age) - age
-
-    def _next_age(self, model: str, missed: float) -> float:
-        limits = self._limiter.limits
-        cost = limits.per * POLL_COST
-        return next_poll(self._record(model).latency, missed, cost, limits.min_poll_interval)
-
-    def _record(self, model: str) -> LatencyRecord:
-        if model not in self._records:
-            self._records[model] = LatencyRecord(self._limiter.limits.per * USUAL)
-        return self._records[model]
+        return self.rule.ask_in(prediction.model, age, self._limiter.limits)
 
 
 def _version(prediction: Prediction) -> str:

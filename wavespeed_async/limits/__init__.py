@@ -1,7 +1,8 @@
 """How fast and how many: the limits of an account, kept for all calls that share a limiter."""
 
+from wavespeed_async.limits._bids import Bidder, Scarcity
 from wavespeed_async.limits._limiter import Ask, Limiter, Permit
 from wavespeed_async.limits._limits import Limits
 from wavespeed_async.limits._slots import Slot
 
-__all__ = ["Ask", "Limiter", "Limits", "Permit", "Slot"]
+__all__ = ["Ask", "Bidder", "Limiter", "Limits", "Permit", "Scarcity", "Slot"]

@@ -8,8 +8,10 @@ takes over. While every token is in flight there is no such moment, and the time
 without an end: the next answer sets its alarm.
 
 Order. A lower priority number goes first. Within one, submissions go before polls, because they
-fill the slots, until the first poll has waited for a twelfth of `per` (5 s of a minute). Each kind
-is first come first served. A submission that lacks a slot holds up nobody.
+fill the slots, until a poll has waited for a twelfth of `per` (5 s of a minute), or the answer that
+it would find is expected to have been ready for as long; from there on they take turns. Each kind
+is first come first served, except that polls which bring a bidder are granted by what it says that
+they are worth, and only while that is a request. A submission that lacks a slot holds up nobody.
 
 Slots of predictions that nobody waits for. The submission at the front, while it lacks a slot, has
 an errand: it asks for such a prediction, through the function that it brought along. It goes on
@@ -21,6 +23,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import anyio
@@ -28,6 +31,7 @@ import anyio
 from wavespeed_async._loops import LoopClock
 from wavespeed_async.errors import ConfigurationError, LimiterTimeoutError, RateLimitError
 from wavespeed_async.limits._agenda import Agenda
+from wavespeed_async.limits._bids import Bids, Scarcity
 from wavespeed_async.limits._gate import Gate
 from wavespeed_async.limits._limits import Limits
 from wavespeed_async.limits._queue import Queue
@@ -35,6 +39,7 @@ from wavespeed_async.limits._slots import Slot, Slots
 from wavespeed_async.limits._window import Window
 
 if TYPE_CHECKING:
+    from wavespeed_async.limits._bids import Bidder
     from wavespeed_async.limits._window import Token
 
 __all__ = ["Ask", "Limiter", "Permit"]
@@ -146,6 +151,7 @@ class Limiter:
         self._gate = Gate(self._limits.per)
         self._submissions: Queue[_Waiter] = Queue()
         self._polls: Queue[_Waiter] = Queue()
+        self._bids: Bids[_Waiter] = Bids()
         self._deadlines: Agenda[_Waiter] = Agenda()
         self._timekeeper: _Waiter | None = None
         self._alarm = math.inf
@@ -183,12 +189,16 @@ class Limiter:
     @property
     def waiting(self) -> int:
         """How many callers wait for a turn."""
-        return len(self._submissions) + len(self._polls)
+        return len(self._submissions) + len(self._polls) + len(self._bids)
 
     @property
     def requests_used(self) -> int:
         """How many requests are in the window now."""
         return self._window.used(self._clock.now())
+
+    def now(self) -> float:
+        """Tell the time by the limiter's clock, in seconds, which goes on across event loops."""
+        return self._clock.now()
 
     # --- permits ---------------------------------------------------------------------------------
 
@@ -202,6 +212,7 @@ class Limiter:
         patience: float | None = None,
         front: bool = False,
         ask: Ask | None = None,
+        bidder: Bidder | None = None,
     ) -> Permit:
         """Wait for a turn and answer the permit for one request.
 
@@ -213,6 +224,7 @@ class Limiter:
             patience: How long a pause after a 429 may be, if not as long as `timeout`.
             front: Go before others of this priority: this is another try.
             ask: How to ask for predictions that nobody waits for, when slots are lacking.
+            bidder: Says what this poll is worth; it is granted when that is a request.
 
         Raises:
             LimiterTimeoutError: Its turn did not come within `timeout`.
@@ -232,7 +244,10 @@ class Limiter:
         pause = self._gate.asked_pause(now)
         if pause > max(0.0, waiter.patience):
             raise _paused(pause)
-        self._queue_of(waiter).join(waiter, priority, front=front)
+        if bidder is not None:
+            self._bids.join(waiter, bidder, priority)
+        else:
+            self._queue_of(waiter).join(waiter, priority, front=front)
         if timeout < math.inf:
             self._deadlines.set(waiter, waiter.deadline)
         self._schedule(now)
@@ -421,23 +436,50 @@ class Limiter:
 
     def _next(self, now: float) -> _Waiter | None:
         """Choose who is served now."""
+        self._bids.again = math.inf
         if not self._gate.admits(now):
             return None
         submission = self._submissions.first() if self._slots.free > 0 else None
-        order = [submission, self._polls.first()]
-        if self._poll_goes_first(*order, now=now):
+        poll, overdue = self._next_poll(now)
+        order = [submission, poll]
+        if self._poll_goes_first(submission, poll, overdue=overdue):
             order.reverse()
         for waiter in order:
             if waiter is not None and (not waiter.counted or self._window.free(now) > 0):
                 return waiter
         return None
 
+    def _next_poll(self, now: float) -> tuple[_Waiter | None, bool]:
+        """Choose a poll, and tell whether it has been due for long."""
+        patience = self._limits.per * PATIENCE
+        poll = self._polls.first()
+        if poll is not None:
+            return poll, now - poll.since >= patience
+        if not self._bids or not self._has_room_for_polls(now):
+            return None, False
+        best = self._bids.best(now, partial(self._scarcity, now))
+        return (None, False) if best is None else (best[0], best[1].delay(now) >= patience)
+
+    def _has_room_for_polls(self, now: float) -> bool:
+        return not self._limits.polls_count or self._window.free(now) > 0
+
+    def _scarcity(self, now: float, priority: int) -> Scarcity:
+        """Tell how scarce requests and slots are for a poll of a priority."""
+        waiting = self._submissions.count(priority)
+        return Scarcity(
+            limits=self._limits,
+            free=self._window.free(now),
+            running=self._slots.running,
+            waiting=waiting,
+            behind=len(self._submissions) - waiting,
+        )
+
     def _poll_goes_first(
-        self, submission: _Waiter | None, poll: _Waiter | None, *, now: float
+        self, submission: _Waiter | None, poll: _Waiter | None, *, overdue: bool
     ) -> bool:
         if submission is None or poll is None or submission.priority != poll.priority:
             return poll is not None and (submission is None or poll.priority < submission.priority)
-        return not self._poll_was_last and now - poll.since >= self._limits.per * PATIENCE
+        return overdue and not self._poll_was_last
 
     def _grant(self, waiter: _Waiter, now: float) -> None:
         self._dequeue(waiter)
@@ -455,7 +497,7 @@ class Limiter:
 
     def _turn_away_impatient(self, pause: float) -> None:
         """End the waits that a pause makes hopeless."""
-        for waiter in (*self._submissions.everyone(), *self._polls.everyone()):
+        for waiter in self._everyone():
             if waiter.patience < pause:
                 self._refuse(waiter, _paused(pause))
 
@@ -481,7 +523,7 @@ class Limiter:
     def _set_alarm(self, now: float) -> None:
         """Make sure that somebody watches the clock, and for the right moment."""
         if self._timekeeper is None:
-            waiter = self._submissions.last() or self._polls.last()
+            waiter = self._submissions.last() or self._polls.last() or self._bids.last()
             if waiter is not None:
                 self._timekeeper, self._alarm = waiter, -math.inf
                 waiter.wake()
@@ -496,15 +538,25 @@ class Limiter:
             changes.append(self._slots.next_abandoned())
         if lacking_slots and self._errand is None:
             changes.append(self._slots.next_asked())
-        if self._gate.admits(now) and (self._polls or not lacking_slots):
-            changes.append(self._window.next_free(now))
+        if self._gate.admits(now):
+            changes.append(self._bids.again)
+            lacking_room = self._polls or (self._submissions and not lacking_slots)
+            if lacking_room or (self._bids and not self._has_room_for_polls(now)):
+                changes.append(self._window.next_free(now))
         return min(changes)
 
     def _queue_of(self, waiter: _Waiter) -> Queue[_Waiter]:
         return self._submissions if waiter.wants_slot else self._polls
 
+    def _everyone(self) -> list[_Waiter]:
+        queues = (self._submissions, self._polls, self._bids)
+        return [waiter for queue in queues for waiter in queue.everyone()]
+
     def _dequeue(self, waiter: _Waiter) -> None:
-        self._queue_of(waiter).leave(waiter, waiter.priority)
+        if waiter in self._bids:
+            self._bids.leave(waiter)
+        else:
+            self._queue_of(waiter).leave(waiter, waiter.priority)
         self._deadlines.drop(waiter)
         waiter.queued = False
 
@@ -516,7 +568,7 @@ class Limiter:
         now = self._clock.now()
         if changed:
             message = "the event loop of this call stood still while another one used the limiter"
-            for waiter in (*self._submissions.everyone(), *self._polls.everyone()):
+            for waiter in self._everyone():
                 self._refuse(waiter, ConfigurationError(message))
             self._window.give_up_all(now + self._limits.grace)
             self._slots.leave_all(now)

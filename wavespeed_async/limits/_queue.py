@@ -40,6 +40,10 @@ class Queue(Generic[T]):
         """Show whose turn it is."""
         return next(iter(self._lanes[min(self._lanes)])) if self._lanes else None
 
+    def count(self, priority: int) -> int:
+        """Count those of a priority, and those that go before them."""
+        return sum(len(lane) for lane_of, lane in self._lanes.items() if lane_of <= priority)
+
     def last(self) -> T | None:
         """Show who waits longest from here on."""
         return next(reversed(self._lanes[max(self._lanes)])) if self._lanes else None

@@ -1,0 +1,255 @@
+"""How long a model takes: learned from its last predictions, as one log-normal or as two.
+
+What is learned. The server's own time counts where the answer has it, but a prediction that was
+not ready at a poll took longer than that, and one that was ready took no longer, whatever the
+server says (it may not count the time in its queue). Without it, the middle between the last two
+polls counts: taking the moment of the poll would drive the estimate upward without end. What runs
+still and was found running counts as longer than that (censored), so that a model which becomes
+slower is known for it before the first slow answer.
+
+Two peaks. A model may take 3 s for most requests and 30 s for the rest. The times are split in two
+where that leaves a fifth of the variance at most: the best split of one normal leaves 0.36.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+__all__ = ["Latency", "LatencyRecord", "Part"]
+
+REMEMBERED = 60
+"""How many predictions are known of a model."""
+SPREAD, TRUST = 0.5, 4
+"""The spread that is assumed until enough was seen to tell, and what it is worth in predictions."""
+SPREAD_OF_TWO = 0.4
+"""The same of each of two peaks."""
+LEAST_VARIANCE = 1e-4
+FEWEST, LEFT, APART = 3, 0.2, 0.7
+"""Two peaks have this many times each, leave this share of the variance, and are as far apart."""
+ROUNDS = 3
+"""How often what runs still is estimated anew."""
+NEVER = 1e-12
+UNLIKELY = 1e-3
+"""A chance of an answer too small for a poll, whatever it costs."""
+HARDLY = 3.0
+"""Spreads of the logarithm before which hardly an answer comes."""
+
+_ROOT_2 = math.sqrt(2)
+_ROOT_2_PI = math.sqrt(2 * math.pi)
+
+
+@frozen
+class Part:
+    """Describe one peak: its weight, and the mean and deviation of the logarithm."""
+
+    weight: float
+    mu: float
+    sigma: float
+
+    def beyond(self, x: float) -> float:
+        """Answer P(T > x)."""
+        return _above((math.log(x) - self.mu) / self.sigma) if x > 0 else 1.0
+
+    def mass_beyond(self, x: float) -> float:
+        """Answer E[T; T > x]."""
+        mean = math.exp(self.mu + self.sigma**2 / 2)
+        return mean * _above((math.log(x) - self.mu) / self.sigma - self.sigma) if x > 0 else mean
+
+    def density(self, x: float) -> float:
+        """Answer the density at x > 0."""
+        z = (math.log(x) - self.mu) / self.sigma
+        return math.exp(-z * z / 2) / (_ROOT_2_PI * self.sigma * x)
+
+
+@frozen
+class Latency:
+    """Describe how long a model takes: one peak, or two in their order."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def hardly_before(self) -> float:
+        """The age before which hardly an answer comes."""
+        first = self.parts[0]
+        return math.exp(first.mu - HARDLY * first.sigma)
+
+    def beyond(self, x: float) -> float:
+        """Answer P(T > x)."""
+        return sum(part.weight * part.beyond(x) for part in self.parts)
+
+    def worth(self, age: float, missed: float, cost: float) -> float:
+        """Tell what polling now is worth, in seconds: see `_poll_rule`; infinite if overdue.
+
+        Args:
+            age: How old the prediction is, in seconds.
+            missed: Its age when it was last found running; 0 if it was not polled yet.
+            cost: What a poll costs.
+        """
+        if age <= missed:
+            return -math.inf
+        before, now = self.beyond(missed), self.beyond(age)
+        density = sum(part.weight * part.density(age) for part in self.parts)
+        if now < NEVER:  # beyond all that was seen: it is ready any moment
+            return math.inf
+        if before - now < UNLIKELY * before:
+            return -math.inf
+        if density * age < NEVER:  # between two peaks: nothing more comes for a while
+            return math.inf
+        return (before - now) / density - math.sqrt(2 * cost * now / density)
+
+    def lying(self, age: float, missed: float) -> float:
+        """Tell for how long an answer is expected to have been ready, in seconds.
+
+        It is ∫ P(T ≤ x | T > missed) dx from `missed` to `age`.
+        """
+        before = self.beyond(missed)
+        if age <= missed or before < NEVER:
+            return max(0.0, age - missed)
+        ended = sum(
+            part.weight * (part.mass_beyond(missed) - part.mass_beyond(age)) for part in self.parts
+        )
+        lying = (age * (before - self.beyond(age)) - ended) / before
+        return min(max(lying, 0.0), age - missed)  # nothing else, however numbers are rounded
+
+
+class LatencyRecord:
+    """Learn how long one model takes from its last predictions, those that run still included."""
+
+    def __init__(self) -> None:
+        self._seen: deque[float] = deque(maxlen=REMEMBERED)  # logarithms of seconds
+        self._running: dict[Hashable, float] = {}  # in the order of their birth: age when missed
+        self._missed: dict[Hashable, float] = {}
+        self._latency: Latency | None = None
+        self._stale = False
+
+    @property
+    def oldest(self) -> Hashable | None:
+        """Who has been running longest."""
+        return next(iter(self._running), None)
+
+    @property
+    def longest_miss(self) -> float:
+        """The greatest age at which a prediction of this model was found running."""
+        return max(self._missed.values(), default=0.0)
+
+    @property
+    def seconds(self) -> list[float]:
+        """What was seen, in seconds: to be kept."""
+        return [math.exp(value) for value in self._seen]
+
+    @seconds.setter
+    def seconds(self, seconds: Sequence[float]) -> None:
+        self._seen.clear()
+        self._seen.extend(math.log(max(value, 1e-3)) for value in seconds)
+        self._latency, self._stale = None, True
+
+    def begin(self, look: Hashable) -> None:
+        """Note that a prediction runs."""
+        self._running[look] = 0.0
+
+    def miss(self, look: Hashable, age: float) -> None:
+        """Note that a prediction was found running at an age, in seconds."""
+        self._missed.pop(look, None)
+        self._missed[look] = age
+        self._stale = True
+
+    def end(self, look: Hashable) -> None:
+        """Note that a prediction runs no longer, or is no longer waited for."""
+        self._running.pop(look, None)
+        if self._missed.pop(look, None) is not None:
+            self._stale = True
+
+    def learn(self, missed: float, ready: float, inference: float | None) -> None:
+        """Note a prediction: not ready at age `missed`, ready at age `ready`, all in seconds."""
+        if inference is None or inference <= 0:
+            seconds = (missed + ready) / 2
+        else:
+            seconds = min(max(inference, missed), ready)
+        self._seen.append(math.log(max(seconds, 1e-3)))
+        self._stale = True
+
+    @property
+    def latency(self) -> Latency | None:
+        """What is known so far; None before the first prediction has ended."""
+        if self._stale and self._seen:
+            known = self._latency.parts[-1] if self._latency else None
+            known = known if known and known.weight == 1 else None  # what was one peak
+            missed = [math.log(age) for age in islice(reversed(self._missed.values()), REMEMBERED)]
+            two = _two_peaks(sorted(self._seen), missed)
+            self._latency = two or Latency((_one_peak(self._seen, missed, known),))
+        self._stale = False
+        return self._latency
+
+
+def _one_peak(seen: Sequence[float], missed: Sequence[float], known: Part | None) -> Part:
+    """Fit one log-normal to the logarithms of what was seen, and of what took longer than this."""
+    total, squares = sum(seen), sum(value * value for value in seen)
+    mu, sigma = (known.mu, known.sigma) if known else (total / len(seen), SPREAD)
+    count = len(seen) + len(missed)
+    for _ in range(ROUNDS if missed else 1):
+        sum_, sum_of_squares = total, squares
+        for value in missed:
+            z = (value - mu) / sigma
+            excess = math.exp(-z * z / 2) / _ROOT_2_PI / _above(z) if z < 8 else z + 1 / z  # noqa: PLR2004 (beyond it both underflow; this is the asymptote)
+            expected = mu + sigma * excess
+            sum_ += expected
+            sum_of_squares += expected**2 + sigma**2 * max(0.0, 1 + z * excess - excess**2)
+        mu = sum_ / count
+        sigma = _spread(sum_of_squares - count * mu * mu, count, SPREAD)
+    return Part(1.0, mu, sigma)
+
+
+def _two_peaks(seen: Sequence[float], missed: Sequence[float]) -> Latency | None:
+    """Split the sorted logarithms of what was seen in two, if they are two."""
+    count, total = len(seen), sum(seen)
+    between, at = _best_split(seen, total)
+    if at == 0:
+        return None
+    low, high = seen[:at], seen[at:]
+    means = sum(low) / at, sum(high) / (count - at)
+    whole = sum(value * value for value in seen) - total * total / count
+    if means[1] - means[0] < APART or whole - between > LEFT * whole:
+        return None
+    parts = [_peak(low, means[0]), _peak(high, means[1])]
+    counts = [float(at), float(count - at)]
+    for value in missed:  # of what runs still, each peak has the part that it may be
+        chances = [part.weight * part.beyond(math.exp(value)) for part in parts]
+        for index, chance in enumerate(chances):
+            counts[index] += chance / (sum(chances) or 1.0)
+    weights = [number / sum(counts) for number in counts]
+    return Latency(tuple(Part(w, p.mu, p.sigma) for w, p in zip(weights, parts, strict=True)))
+
+
+def _best_split(seen: Sequence[float], total: float) -> tuple[float, int]:
+    """Answer the greatest variance between two sides, times the count, and where it is; or 0."""
+    count, best, at, low = len(seen), 0.0, 0, 0.0
+    for index in range(1, count):
+        low += seen[index - 1]
+        if FEWEST <= index <= count - FEWEST:
+            between = low**2 / index + (total - low) ** 2 / (count - index) - total**2 / count
+            if between > best:
+                best, at = between, index
+    return best, at
+
+
+def _peak(seen: Sequence[float], mean: float) -> Part:
+    variance = sum((value - mean) ** 2 for value in seen)
+    return Part(float(len(seen)), mean, _spread(variance, len(seen), SPREAD_OF_TWO))
+
+
+def _spread(squares: float, count: int, assumed: float) -> float:
+    variance = (TRUST * assumed**2 + squares) / (TRUST + count - 1)
+    return math.sqrt(max(variance, LEAST_VARIANCE))
+
+
+def _above(z: float) -> float:
+    """Answer P(Z > z) of the normal distribution; `statistics` would take 2 ms to import."""
+    return 0.5 * math.erfc(z / _ROOT_2)
