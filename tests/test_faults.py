@@ -186,15 +186,21 @@ class Bench:
     """Hold a client, what it tells, and the emulator that it asks."""
 
     def __init__(
-        self, emulator: Emulator, url: str, limits: Limits, transport: httpx.AsyncBaseTransport
+        self,
+        emulator: Emulator,
+        url: str,
+        limits: Limits,
+        transport: httpx.AsyncBaseTransport | str,
     ) -> None:
         self.emulator = emulator
         self.failures: list[RequestFailed] = []
-        self.hosts = transport if isinstance(transport, Hosts) else Hosts(transport)
+        if not isinstance(transport, str):
+            transport = transport if isinstance(transport, Hosts) else Hosts(transport)
+            self.hosts = transport
         self.client = AsyncWaveSpeed(
             "a-key",
             base_url=url,
-            transport=self.hosts,
+            transport=transport,
             limiter=Limiter(limits),
             observe=self._observe,
         )
@@ -326,10 +332,21 @@ def test_in_process(row: Row, backend: Literal["asyncio", "trio"]) -> None:
 @pytest.mark.parametrize("row", OVER_SOCKETS, ids=str)
 async def test_over_sockets(row: Row) -> None:
     """Over a real connection the fault comes to what its row says."""
+    await over_sockets(row, httpx.AsyncHTTPTransport())
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
+@pytest.mark.parametrize("row", OVER_SOCKETS, ids=str)
+async def test_over_aiohttp(row: Row) -> None:
+    """Over a connection of aiohttp's it comes to the same."""
+    await over_sockets(row, "aiohttp")
+
+
+async def over_sockets(row: Row, transport: httpx.AsyncBaseTransport | str) -> None:
     faults = Faults(slowness=0.05)
     limits = Limits(per=4.0, min_poll_interval=0.02)
     async with Emulator(latency=0.02, pictures=False, faults=faults) as emulator:
-        bench = Bench(emulator, emulator.url, limits, httpx.AsyncHTTPTransport())
+        bench = Bench(emulator, emulator.url, limits, transport)
         async with bench.client as client:
             bench.check(row, await bench.ask(row, row.fault))
             now = time.monotonic()

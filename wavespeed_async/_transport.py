@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -363,7 +364,7 @@ class _Pool:
         stream = _ToldStream(content or b"", wire) if told else httpx.ByteStream(content or b"")
         request = httpx.Request(
             method,
-            httpx.URL(url),
+            _parsed(url),
             headers=self.headers,
             stream=stream,
             extensions={"timeout": self.timeouts(timeout), "trace": wire.trace},
@@ -429,6 +430,7 @@ def base_url_root(base_url: str) -> str:
 
 _API_PATH = re.compile(r"(/api(/v\d+)?)?/*$")
 _SPACE = re.compile(r"\s")
+_parsed = lru_cache(maxsize=128)(httpx.URL)  # submissions go to a few URLs again and again
 _API_HEADERS = {
     "X-Client-Name": "wavespeed-async",
     "X-Client-Version": __version__,
