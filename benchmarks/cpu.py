@@ -304,7 +304,7 @@ PICTURES: dict[str, Callable[[str, int, float], int]] = {
 def cpu_of_pictures(name: str, pictures: int, scale: float) -> float:
     """Run one contender in this process, against a server of its own."""
     # What is imported with the first client is no cost of a picture.
-    for package in ("wavespeed", "httpx", "cattrs", "httpx_aiohttp"):
+    for package in ("wavespeed", "httpx", "httpcore", "cattrs", "httpx_aiohttp"):
         importlib.import_module(package)
     with _server(serve_pictures, scale) as url:
         began = time.process_time()
@@ -341,7 +341,7 @@ def table(title: str, spent: dict[str, list[float]]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     print(title)
     for name, each in spent.items():
-        row = {"name": name, "ms": round(statistics.median(each), 3), "ratios": {}}
+        row: dict[str, Any] = {"name": name, "ms": round(statistics.median(each), 3), "ratios": {}}
         rows.append(row)
         print(f"  {name:34} {row['ms']:7.3f} ms")
         for beside, most in RATIOS.get(name, {}).items():

@@ -41,7 +41,7 @@ from tests.wire import (
     reply,
     reset,
 )
-from wavespeed_async import AsyncWaveSpeed, Limiter, Limits, Lora, _transport
+from wavespeed_async import AsyncWaveSpeed, Limiter, Limits, Lora, _aiohttp, _transport
 from wavespeed_async._calls import Turn
 from wavespeed_async._events import LimiterPaused, RequestAnswered, RequestSent
 from wavespeed_async._transport import Wire, base_url_root
@@ -1170,11 +1170,12 @@ async def over_aiohttp(url: str) -> AsyncIterator[Bench]:
 
 @on_asyncio
 async def test_aiohttp_works_over_real_sockets(emulator: Emulator, tmp_path: Path) -> None:
-    """With transport="aiohttp" a picture is made and saved."""
+    """With transport="aiohttp" a picture is made and saved, and nothing stays in the context."""
     async with client_of(emulator.url, transport="aiohttp") as client:
         picture = await client.run(REQUEST)
         (path,) = await client.save(picture, tmp_path)
         assert path.read_bytes().startswith(b"\x89PNG")
+    assert _aiohttp.connected.get() is None
     headers = emulator.requests[0].headers
     assert headers["user-agent"].startswith("wavespeed-async/")
     assert headers["content-type"] == "application/json"
