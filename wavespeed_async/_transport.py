@@ -360,8 +360,9 @@ class _Pool:
     ) -> httpx.Request:
         """Make a request of the API."""
         timeout = HELD_TIMEOUT if held else RESPONSE_TIMEOUT
-        told = held and self.connected is not None and content is not None
-        stream = _ToldStream(content or b"", wire) if told else httpx.ByteStream(content or b"")
+        stream: httpx.AsyncByteStream = httpx.ByteStream(content or b"")
+        if self.connected is not None and wire.when_sent is not None:
+            stream = _ToldStream(content or b"", wire.when_sent)
         request = httpx.Request(
             method,
             _parsed(url),
@@ -369,7 +370,7 @@ class _Pool:
             stream=stream,
             extensions={"timeout": self.timeouts(timeout), "trace": wire.trace},
         )
-        if not told:
+        if isinstance(stream, httpx.ByteStream):
             request.read()  # so that transports find it read, as httpx's client would have it
         if content is not None:
             request.headers["Content-Type"] = "application/json"
@@ -394,13 +395,12 @@ class _ToldStream(httpx.AsyncByteStream):
     For aiohttp, which asks for more only after it has written what it got.
     """
 
-    def __init__(self, content: bytes, wire: Wire) -> None:
-        self._content, self._wire = content, wire
+    def __init__(self, content: bytes, when_sent: Callable[[], object]) -> None:
+        self._content, self._when_sent = content, when_sent
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self._content
-        if self._wire.when_sent is not None:
-            self._wire.when_sent()
+        self._when_sent()
 
 
 def _bound(*, held: bool) -> float:
