@@ -70,15 +70,20 @@ async def test_six_hundred_prompts_at_the_documented_limits() -> None:
     assert minutes < 600 / 40  # the official SDK makes 13 to 20 pictures a minute
 
 
-@pytest.mark.parametrize(("backend", "count"), [("asyncio", 600), ("trio", 200)])
-def test_many_prompts_over_real_sockets(backend: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("backend", "count", "transport"),
+    [("asyncio", 600, None), ("trio", 200, None), ("asyncio", 600, "aiohttp")],
+)
+def test_many_prompts_over_real_sockets(backend: str, count: int, transport: str | None) -> None:
     """Over real sockets too every prompt is made once, without a single 429, 20 at once at most."""
 
     async def run() -> None:
         limits = Limits(requests=120, per=1.5, min_poll_interval=0.02)
         async with (
             Emulator(requests=120, per=1.5, latency=0.12, pictures=False) as emulator,
-            AsyncWaveSpeed("k", base_url=emulator.url, limiter=Limiter(limits)) as client,
+            AsyncWaveSpeed(
+                "k", base_url=emulator.url, limiter=Limiter(limits), transport=transport
+            ) as client,
         ):
             outcomes = await client.run_all(prompts(count))
             assert [outcome.error for outcome in outcomes] == [None] * count

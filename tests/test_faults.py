@@ -27,10 +27,11 @@ from wavespeed_async import (
     ModerationError,
     Prediction,
     PredictionFailedError,
+    PredictionPolled,
     PredictionTimeoutError,
     RateLimitError,
-    PredictionPolled,
     RequestFailed,
+    RequestSent,
     SubmissionUnconfirmedError,
     WaveSpeedError,
     WebhookVerificationError,
@@ -168,25 +169,15 @@ TO_WEBHOOKS = [row for row in ROWS if row.at == "webhook"]
 
 
 class Hosts(httpx.AsyncBaseTransport):
-    """Note which hosts are asked, and have webhooks called at `hook`.
+    """Note which hosts are asked, and have webhooks called at `hook`."""
 
-    The next request of the method `refused` meets an emulator that lets nobody connect.
-    """
-
-    def __init__(
-        self, emulator: Emulator, within: httpx.AsyncBaseTransport, hook: str | None = None
-    ) -> None:
+    def __init__(self, within: httpx.AsyncBaseTransport, hook: str | None = None) -> None:
         self.seen: set[str] = set()
-        self.refused: str | None = None
-        self._emulator = emulator
         self._within = within
         self._hook = hook
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.seen.add(request.url.host)
-        if request.method == self.refused:
-            self.refused = None
-            self._emulator.refuse_connections(OUTAGE)
         if self._hook is not None and request.method == "POST":
             request.url = request.url.copy_merge_params({"webhook": self._hook})
         return await self._within.handle_async_request(request)
@@ -196,19 +187,29 @@ class Hosts(httpx.AsyncBaseTransport):
 
 
 class Bench:
-    """Hold a client, what it tells, and the emulator that it asks."""
+    """Hold a client, what it tells, and the emulator that it asks.
+
+    The next request of the method `refused` meets an emulator that lets nobody connect.
+    """
 
     def __init__(
-        self, emulator: Emulator, url: str, limits: Limits, transport: httpx.AsyncBaseTransport
+        self,
+        emulator: Emulator,
+        url: str,
+        limits: Limits,
+        transport: httpx.AsyncBaseTransport | str,
     ) -> None:
         self.emulator = emulator
         self.failures: list[RequestFailed] = []
+        self.refused: str | None = None
         self.misses = 0  # polls that found it running, as they are meant to
-        self.hosts = transport if isinstance(transport, Hosts) else Hosts(emulator, transport)
+        if not isinstance(transport, str):
+            transport = transport if isinstance(transport, Hosts) else Hosts(transport)
+            self.hosts = transport
         self.client = AsyncWaveSpeed(
             "a-key",
             base_url=url,
-            transport=self.hosts,
+            transport=transport,
             limiter=Limiter(limits),
             observe=self._observe,
         )
@@ -218,12 +219,15 @@ class Bench:
             self.failures.append(event)
         elif isinstance(event, PredictionPolled) and not event.prediction.status.ended:
             self.misses += 1
+        elif isinstance(event, RequestSent) and event.method == self.refused:
+            self.refused = None
+            self.emulator.refuse_connections(OUTAGE)
 
     async def ask(self, row: Row, wish: str) -> Prediction | Exception:
         """Ask for a picture where the fault befalls one request; answer what comes of it."""
         kind: Literal["submit", "result"] = "result" if row.at == "poll" else "submit"
         if wish == "refused":
-            self.hosts.refused = "GET" if kind == "result" else "POST"
+            self.refused = "GET" if kind == "result" else "POST"
         else:
             self.emulator.next(kind=kind, fault=wish)
         request = FluxDev(prompt=PROMPT)
@@ -347,14 +351,26 @@ def test_in_process(row: Row, backend: Literal["asyncio", "trio"]) -> None:
 @pytest.mark.parametrize("row", OVER_SOCKETS, ids=str)
 async def test_over_sockets(row: Row) -> None:
     """Over a real connection the fault comes to what its row says."""
+    await over_sockets(row, httpx.AsyncHTTPTransport())
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
+@pytest.mark.parametrize("row", OVER_SOCKETS, ids=str)
+async def test_over_aiohttp(row: Row) -> None:
+    """Over a connection of aiohttp's it comes to the same."""
+    await over_sockets(row, "aiohttp")
+
+
+async def over_sockets(row: Row, transport: httpx.AsyncBaseTransport | str) -> None:
     faults = Faults(slowness=0.05)
     limits = Limits(per=4.0, min_poll_interval=0.02)
     async with Emulator(latency=0.02, pictures=False, faults=faults) as emulator:
-        bench = Bench(emulator, emulator.url, limits, httpx.AsyncHTTPTransport())
+        bench = Bench(emulator, emulator.url, limits, transport)
         async with bench.client as client:
             bench.check(row, await bench.ask(row, row.fault))
-            now = time.monotonic()
-            assert client.limiter.requests_used == bench.arrived(limits.per, now)
+            unknown = client.limiter.requests_used - bench.arrived(limits.per, time.monotonic())
+            # A kept connection may be closed under a request: then it counts, arrived or not.
+            assert unknown == 0 or (unknown == 1 and row.fault == "refused")
 
 
 @pytest.fixture
@@ -370,7 +386,7 @@ async def test_webhooks(row: Row, receiver: Receiver) -> None:
     """A call too many is told from a true one, or is of the same prediction."""
     limits = Limits(per=2.0, min_poll_interval=0.02)
     async with Emulator(latency=0.02, pictures=False, webhook_pause=0.02) as emulator:
-        transport = Hosts(emulator, httpx.AsyncHTTPTransport(), receiver.url)
+        transport = Hosts(httpx.AsyncHTTPTransport(), receiver.url)
         bench = Bench(emulator, emulator.url, limits, transport)
         async with bench.client:
             picture = await bench.ask(row, row.fault)

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.models.samples import searched
-from tests.wire import ID, OUTPUT, PNG, Api, Bench, Reply, named, page, raw_server, real_loops
+from tests.wire import ID, OUTPUT, PNG, Api, Bench, Reply, named, page, raw_server, real_wires
 from wavespeed_async import _media
 from wavespeed_async._events import PictureSaved
 from wavespeed_async._media import file_stem, suffix_of
@@ -304,8 +304,10 @@ async def test_an_output_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     gc.collect()
 
 
-@real_loops
-async def test_a_connection_that_breaks_within_an_output_is_noticed(tmp_path: Path) -> None:
+@real_wires
+async def test_a_connection_that_breaks_within_an_output_is_noticed(
+    tmp_path: Path, transport: str | None
+) -> None:
     """Over a real connection too, half an output is none."""
     received = 0
 
@@ -318,7 +320,7 @@ async def test_a_connection_that_breaks_within_an_output_is_noticed(tmp_path: Pa
             await stream.aclose()
 
     async with raw_server(handle) as url:
-        bench = Bench(base_url=url)
+        bench = Bench(base_url=url, transport=transport)
         (path,) = await bench.storage.save(finished(f"{url}/1.png"), tmp_path)
         assert path.read_bytes() == PNG
         assert received == 2

@@ -6,6 +6,7 @@ import gc
 import gzip
 import logging
 import pickle
+import socket
 import sys
 import threading
 import warnings
@@ -14,8 +15,10 @@ from email.utils import formatdate
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import httpx
 import pytest
 import respx
@@ -33,11 +36,12 @@ from tests.wire import (
     raw_answer,
     raw_server,
     real_loops,
+    real_wires,
     refusal,
     reply,
     reset,
 )
-from wavespeed_async import AsyncWaveSpeed, Limiter, Limits, Lora, _transport
+from wavespeed_async import AsyncWaveSpeed, Limiter, Limits, Lora, _aiohttp, _transport
 from wavespeed_async._calls import Turn
 from wavespeed_async._events import LimiterPaused, RequestAnswered, RequestSent
 from wavespeed_async._transport import Wire, base_url_root
@@ -51,6 +55,7 @@ from wavespeed_async.errors import (
     SubmissionUnconfirmedError,
     WaveSpeedError,
 )
+from wavespeed_async.limits import Permit
 from wavespeed_async.models import (
     FluxDev,
     FluxDevLora,
@@ -64,6 +69,7 @@ from wavespeed_async.testing import virtual_backend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from pathlib import Path
 
     from anyio.abc import SocketStream
 
@@ -291,12 +297,12 @@ async def test_a_redirect_of_the_api_is_not_followed(status: int, target: str) -
 )
 async def test_the_key_is_put_on_requests_to_the_apis_own_origin_only(url: str, own: bool) -> None:
     """Scheme, host and port have to be the API's; afterwards the request is without it again."""
-    api = Api(reply())
-    auth = Bench(reply()).transport._auth
-    async with httpx.AsyncClient(transport=httpx.MockTransport(api), auth=auth) as client:
-        response = await client.get(url)
-    assert keys(api) == [f"Bearer {KEY}" if own else None]
-    assert "authorization" not in response.request.headers
+    key = Bench(reply()).transport._key
+    request = httpx.Request("GET", url)
+    with pytest.raises(ZeroDivisionError), key.on(request):
+        assert request.headers.get("authorization") == (f"Bearer {KEY}" if own else None)
+        raise ZeroDivisionError
+    assert "authorization" not in request.headers
 
 
 async def test_a_redirected_output_is_followed_without_the_key() -> None:
@@ -377,7 +383,7 @@ async def test_no_failure_holds_the_key(
         assert_no_key(getattr(event, "error", Exception()))
     assert KEY not in caplog.text
     assert KEY not in "".join(capfd.readouterr())
-    for part in (bench.transport, bench.transport._auth, bench.calls, bench.poller, bench.limiter):
+    for part in (bench.transport, bench.transport._key, bench.calls, bench.poller, bench.limiter):
         assert KEY not in repr(part)
 
 
@@ -789,9 +795,9 @@ async def test_a_garbled_output_is_an_error() -> None:
 # --- real connections -----------------------------------------------------------------------------
 
 
-@real_loops
+@real_wires
 async def test_three_hundred_calls_at_once_wait_before_the_pool(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, transport: str | None
 ) -> None:
     """No call fails because all connections are busy, and no more are open than intended."""
     monkeypatch.setattr(_transport, "CONNECTIONS", 20)
@@ -808,7 +814,7 @@ async def test_three_hundred_calls_at_once_wait_before_the_pool(
 
     async with (
         raw_server(handle) as url,
-        client_of(url) as client,
+        client_of(url, transport=transport) as client,
         anyio.create_task_group() as tasks,
     ):
         for number in range(300):
@@ -816,9 +822,9 @@ async def test_three_hundred_calls_at_once_wait_before_the_pool(
     assert 10 < most <= 20
 
 
-@real_loops
+@real_wires
 async def test_an_idle_connection_is_dropped_before_the_server_does(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, transport: str | None
 ) -> None:
     """A submission after a pause goes out on a new connection, and none is unconfirmed."""
     monkeypatch.setattr(_transport, "KEEPALIVE", 0.08)
@@ -832,7 +838,7 @@ async def test_an_idle_connection_is_dropped_before_the_server_does(
             await anyio.sleep_forever()
         await stream.aclose()
 
-    async with raw_server(handle) as url, client_of(url) as client:
+    async with raw_server(handle) as url, client_of(url, transport=transport) as client:
         for pause in (0.05, 0.085, 0.09, 0.095, 0.1, 0.105, 0.11):
             if pause > 0.08:
                 await anyio.sleep(pause)
@@ -840,8 +846,8 @@ async def test_an_idle_connection_is_dropped_before_the_server_does(
     assert bodies == 7
 
 
-@real_loops
-async def test_an_answer_that_is_reset_or_cut_is_an_error() -> None:
+@real_wires
+async def test_an_answer_that_is_reset_or_cut_is_an_error(transport: str | None) -> None:
     """A connection that ends before or within the answer counts as sent; the next one works."""
     good = raw_answer(reply().body)  # type: ignore[arg-type]  # it is a mapping
     script = [b"", good[:20], good[:-5], b"rubbish\r\n\r\n", good]
@@ -856,7 +862,7 @@ async def test_an_answer_that_is_reset_or_cut_is_an_error() -> None:
             await stream.aclose()
 
     async with raw_server(handle) as url:
-        bench = Bench(base_url=url, limits=FAST)
+        bench = Bench(base_url=url, limits=FAST, transport=transport)
         for _ in range(4):
             with pytest.raises(APIConnectionError) as caught:
                 await read(bench)
@@ -865,12 +871,12 @@ async def test_an_answer_that_is_reset_or_cut_is_an_error() -> None:
         await bench.transport.aclose()
 
 
-@real_loops
-async def test_a_closed_port_means_that_nothing_left() -> None:
+@real_wires
+async def test_a_closed_port_means_that_nothing_left(transport: str | None) -> None:
     """A refused connection is told as one, over real sockets too."""
     async with raw_server(handle_nothing) as url:
         pass
-    bench = Bench(base_url=url)
+    bench = Bench(base_url=url, transport=transport)
     with pytest.raises(APIConnectionError) as caught:
         await read(bench)
     assert not caught.value.sent
@@ -880,6 +886,147 @@ async def test_a_closed_port_means_that_nothing_left() -> None:
 
 async def handle_nothing(stream: SocketStream, request: bytes) -> None:
     await anyio.sleep_forever()
+
+
+@real_wires
+async def test_what_is_given_up_after_it_was_sent_counts(transport: str | None) -> None:
+    """A request that is cancelled while its answer is awaited is in the window, on every wire."""
+    arrived = anyio.Event()
+
+    async def handle(stream: SocketStream, request: bytes) -> None:
+        arrived.set()
+        await anyio.sleep_forever()
+
+    async with raw_server(handle) as url, anyio.create_task_group() as tasks:
+        bench = Bench(base_url=url, transport=transport)
+        tasks.start_soon(send, bench)
+        await arrived.wait()
+        tasks.cancel_scope.cancel()
+    assert (bench.counted, bench.in_flight) == (1, 0)
+    with anyio.CancelScope(shield=True):
+        await bench.transport.aclose()
+
+
+@real_wires
+async def test_a_kept_connection_that_breaks_costs_one_request(transport: str | None) -> None:
+    """Nothing below this package sends a read again: the server gets what the limiter counted."""
+    received = 0
+
+    async def handle(stream: SocketStream, request: bytes) -> None:
+        nonlocal received
+        received += 1
+        if received > 1:
+            reset(stream)
+            await stream.aclose()
+        else:
+            await stream.send(raw_answer(reply().body))  # type: ignore[arg-type]  # it is a mapping
+
+    async with raw_server(handle) as url:
+        bench = Bench(base_url=url, limits=FAST, transport=transport)
+        await read(bench)
+        with pytest.raises(APIConnectionError) as caught:
+            await read(bench)
+        assert caught.value.sent
+        assert received == 2
+        await bench.transport.aclose()
+
+
+@real_wires
+async def test_a_held_request_has_left_when_all_of_its_body_has(
+    transport: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as a large part of it has not been taken, no time of arrival is assumed."""
+    body = b" " * (32 * 2**20)  # more than the buffers between two sockets hold
+    is_read = False
+    held: list[bool] = []
+    monkeypatch.setattr(Permit, "held", lambda _: held.append(is_read))
+
+    def serve(listener: socket.socket) -> None:
+        stream, _ = listener.accept()
+        with stream:
+            missing = len(body)
+            while missing > 0:
+                missing -= len(stream.recv(2**20))
+            stream.sendall(raw_answer({"code": 200, "data": {}}))
+
+    async def serve_late(listener: socket.socket) -> None:
+        nonlocal is_read
+        await anyio.sleep(0.3)  # by now the client has filled the buffers, and waits
+        is_read = True
+        await anyio.to_thread.run_sync(serve, listener)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        bench = Bench(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", transport=transport)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve_late, listener)
+            await send(bench, "POST", content=body, held=True)
+        await bench.transport.aclose()
+    assert held == [True]
+
+
+@real_wires
+async def test_a_proxy_of_the_environment_is_used(
+    transport: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTP_PROXY and NO_PROXY mean the same on every wire."""
+    heads: list[bytes] = []
+
+    async def handle(stream: SocketStream, request: bytes) -> None:
+        heads.append(request.partition(b"\r\n")[0])
+        await stream.send(raw_answer(reply().body))  # type: ignore[arg-type]  # it is a mapping
+
+    async with raw_server(handle) as proxy, raw_server(handle) as direct:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        for url in ("http://api.test", direct):
+            bench = Bench(base_url=url, transport=transport)
+            await read(bench)
+            await bench.transport.aclose()
+    path = f"/api/v3/predictions/{ID}/result"
+    assert heads == [
+        f"GET http://api.test{path} HTTP/1.1".encode(),
+        f"GET {path} HTTP/1.1".encode(),
+    ]
+
+
+@real_wires
+async def test_a_proxy_that_refuses_means_that_nothing_left(
+    transport: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the proxy opens no tunnel, the API was sent nothing and the proxy saw no key."""
+    heads: list[bytes] = []
+
+    async def handle(stream: SocketStream, request: bytes) -> None:
+        heads.append(request)
+        await stream.send(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")
+
+    async with raw_server(handle) as url:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        monkeypatch.setenv("https_proxy", url)
+        bench = Bench(base_url="https://api.test", transport=transport, max_retries=0)
+        with pytest.raises(APIConnectionError) as caught:
+            await submit(bench)
+        await bench.transport.aclose()
+    assert not caught.value.sent
+    assert_no_key(caught.value)
+    assert (bench.counted, bench.limiter.running) == (0, 0)
+    assert heads
+    assert all(head.startswith(b"CONNECT api.test:443") for head in heads)
+    assert KEY.encode() not in b"".join(heads)
+
+
+@real_wires
+async def test_a_proxy_that_cannot_be_used_is_a_configuration_error(
+    transport: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy of a kind that is not known here is told before anything is sent."""
+    monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:1")
+    monkeypatch.setenv("all_proxy", "gopher://127.0.0.1:1")
+    bench = Bench(transport=transport)
+    with pytest.raises(ConfigurationError, match="proxy"):
+        await send(bench)
+    assert (bench.counted, bench.in_flight) == (0, 0)
 
 
 # --- event loops ----------------------------------------------------------------------------------
@@ -995,11 +1142,11 @@ async def test_a_closed_client_says_so() -> None:
     await unused.transport.aclose()
 
 
-@real_loops
-async def test_closing_ends_what_is_under_way() -> None:
+@real_wires
+async def test_closing_ends_what_is_under_way(transport: str | None) -> None:
     """A call that waits for its answer as the client is closed ends with an error."""
     async with raw_server(handle_nothing) as url:
-        bench = Bench(base_url=url)
+        bench = Bench(base_url=url, transport=transport)
 
         async def ask() -> None:
             with pytest.raises(APIConnectionError):
@@ -1022,12 +1169,13 @@ async def over_aiohttp(url: str) -> AsyncIterator[Bench]:
 
 
 @on_asyncio
-async def test_aiohttp_works_over_real_sockets(emulator: Emulator) -> None:
-    """With transport="aiohttp" a picture is made and fetched."""
+async def test_aiohttp_works_over_real_sockets(emulator: Emulator, tmp_path: Path) -> None:
+    """With transport="aiohttp" a picture is made and saved, and nothing stays in the context."""
     async with client_of(emulator.url, transport="aiohttp") as client:
         picture = await client.run(REQUEST)
-        async with client._account.transport.download(picture.outputs[0]) as download:
-            assert b"".join([part async for part in download]).startswith(b"\x89PNG")
+        (path,) = await client.save(picture, tmp_path)
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert _aiohttp.connected.get() is None
     headers = emulator.requests[0].headers
     assert headers["user-agent"].startswith("wavespeed-async/")
     assert headers["content-type"] == "application/json"
@@ -1071,6 +1219,47 @@ async def test_aiohttp_tells_that_it_could_not_connect() -> None:
         assert bench.limiter.running == 0
 
 
+async def connect_for_ever(*_: object) -> None:
+    await anyio.sleep_forever()
+
+
+@on_asyncio
+async def test_aiohttp_that_is_given_up_while_connecting_sent_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call that is cancelled before there was a connection leaves no slot and no room taken."""
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", connect_for_ever)
+    async with over_aiohttp(URL) as bench:
+        with anyio.move_on_after(0.05) as scope:
+            await submit(bench)
+        assert scope.cancelled_caught
+        assert (bench.counted, bench.limiter.running) == (0, 0)
+
+
+@on_asyncio
+async def test_aiohttp_bounds_all_of_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time to connect is that of looking up the name, too; after it, nothing was sent."""
+    monkeypatch.setattr(_transport, "CONNECT_TIMEOUT", 0.05)
+    monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", connect_for_ever)
+    async with over_aiohttp(URL) as bench:
+        with pytest.raises(APIConnectionError, match="onnection timeout") as caught:
+            await send(bench)
+        assert not caught.value.sent
+        assert bench.counted == 0
+        with pytest.raises(APIConnectionError):
+            await fetch(bench, "https://cdn.test/1.png")
+
+
+@on_asyncio
+async def test_aiohttp_knows_http_proxies_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SOCKS proxy is told as a ConfigurationError, rather than failing each request."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1")
+    bench = Bench(transport="aiohttp")
+    with pytest.raises(ConfigurationError, match="knows http proxies, not socks5"):
+        await send(bench)
+
+
 @on_asyncio
 async def test_aiohttp_keeps_no_cookies_and_no_old_connections(
     monkeypatch: pytest.MonkeyPatch,
@@ -1112,6 +1301,7 @@ async def test_without_aiohttp_the_error_says_how_to_install_it(
 ) -> None:
     """The package that is lacking is named by the line for pip."""
     monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, "wavespeed_async._aiohttp", raising=False)
     bench = Bench(transport="aiohttp")
     with pytest.raises(ConfigurationError, match=r"pip install 'wavespeed-async\[aiohttp\]'"):
         await send(bench)

@@ -40,6 +40,13 @@ real_loops = pytest.mark.parametrize(
 )
 """For a test that needs real sockets, in a module that lives by virtual time."""
 
+real_wires = pytest.mark.parametrize(
+    ("anyio_backend", "transport"),
+    [(("asyncio", {}), None), (("trio", {}), None), (("asyncio", {}), "aiohttp")],
+    ids=["asyncio", "trio", "aiohttp"],
+)
+"""The same for a test that holds whatever carries the requests: it takes a `transport`."""
+
 
 def data_of(status: str = "completed", prediction_id: str = ID, **more: Any) -> dict[str, Any]:
     """Make the `data` of an answer."""

@@ -141,7 +141,7 @@ class AsyncWaveSpeed:
         max_retries: How many times a failed read is made again; a submission only where it
             provably never arrived or was refused.
         transport: An httpx transport, with the proxies and certificates of your choice, or
-            `"aiohttp"`.
+            `"aiohttp"`: a fifth of the CPU, under asyncio only, with the extra `aiohttp`.
         choose_seeds: Draw a seed that is left open, so that every picture can be made again.
         observe: Is called with every event.
 
