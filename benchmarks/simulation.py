@@ -124,18 +124,13 @@ def cases() -> list[Case]:
         Case("2, 12, 2 s", changing, least=0.85),
     ]
     others = {
-        "240/min": {"requests": 240},
-        "5 run": {"concurrency": 5},
-        "60 run": {"concurrency": 60},
+        "240/min": Limits(requests=240),
+        "5 run": Limits(concurrency=5),
+        "60 run": Limits(concurrency=60),
     }
     for name, limits in others.items():
         rows += [
-            Case(
-                f"{mean:g} s, {name}",
-                partial(steady, mean, 0.3),
-                limits=Limits(**limits),
-                least=0.80,
-            )
+            Case(f"{mean:g} s, {name}", partial(steady, mean, 0.3), limits=limits, least=0.80)
             for mean in MEANS
         ]
     return rows
