@@ -297,3 +297,46 @@ async def test_a_wait_that_ends_leaves_nothing() -> None:
     with anyio.move_on_after(3.0):
         await limiter.acquire(poll=True, bidder=Worth(0.0))
     assert limiter.waiting == 0
+
+
+# --- urgent callers beside a batch ----------------------------------------------------------------
+
+
+async def test_what_urgent_callers_used_is_kept_free_for_them() -> None:
+    """Once there were urgent requests, others leave as many free, up to a twentieth, for `per`."""
+    limiter = Limiter(Limits(requests=60))
+    for _ in range(5):
+        (await limiter.acquire(priority=-1)).answered()
+    order: list[Any] = []
+
+    async def crowd() -> None:
+        (await limiter.acquire()).answered()
+        order.append(anyio.current_time())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(60):
+            tasks.start_soon(crowd)
+        await anyio.sleep(1)
+        assert len(order) == 52  # of 60, less 5 that are counted, less 3 that are kept
+        with anyio.fail_after(0.01):
+            for _ in range(3):
+                (await limiter.acquire(priority=-1)).answered()
+        await anyio.sleep(58)
+        assert len(order) == 52
+        await anyio.sleep(2)
+        assert len(order) == 60
+    assert limiter.waiting == 0
+
+
+async def test_what_is_kept_is_given_up_when_nobody_urgent_comes() -> None:
+    """A poll that lacks nothing but what is kept has it as soon as that is no longer needed."""
+    limiter = Limiter(Limits(requests=20, polls_count=True))
+    order: list[Any] = []
+    (await limiter.acquire(priority=-1)).answered()
+    await anyio.sleep(30)
+    permits = [await limiter.acquire() for _ in range(18)]
+    started = anyio.current_time()
+    await poll(limiter, Worth(), order)
+    assert order[0][1] - started == pytest.approx(30.0, abs=1.0)
+    for permit in permits:
+        permit.answered()
