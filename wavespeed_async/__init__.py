@@ -27,6 +27,7 @@ from wavespeed_async.errors import (
     InsufficientCreditsError,
     InternalServerError,
     InvalidRequestError,
+    JournalError,
     LimiterTimeoutError,
     ModerationError,
     NotFoundError,
