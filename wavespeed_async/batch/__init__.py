@@ -1,5 +1,6 @@
-"""Many requests: as many at once as the limits allow, an outcome for each, and a journal of them."""
+"""Many requests: as many at once as the limits allow, an outcome for each, and a journal."""
 
+from wavespeed_async.batch._course import Items, Journaled, Plain, Runner
 from wavespeed_async.batch._reader import (
     EntryRecord,
     JournalReader,
@@ -7,15 +8,19 @@ from wavespeed_async.batch._reader import (
     RunRecord,
     State,
 )
-from wavespeed_async.batch._run import Items, Outcomes, Runner
+from wavespeed_async.batch._run import Outcomes
+from wavespeed_async.batch._sqlite import SqliteStore
 
 __all__ = [
     "EntryRecord",
     "Items",
     "JournalReader",
+    "Journaled",
     "Outcomes",
+    "Plain",
     "RequestSentRecord",
     "RunRecord",
     "Runner",
+    "SqliteStore",
     "State",
 ]

@@ -45,13 +45,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wavespeed_async.batch._entries import Known, Wanted
-    from wavespeed_async.limits import Limits
+    from wavespeed_async.limits import Limits, Slot
 
 __all__ = [
     "Answered",
     "Change",
     "Claim",
     "Ended",
+    "EntryMark",
     "Failed",
     "Intended",
     "Journal",
@@ -62,11 +63,9 @@ __all__ = [
     "Sent",
     "Store",
     "Submitted",
+    "Unsent",
     "Withdrawn",
 ]
-
-SUBMISSION, POLL, LISTING = "submit", "poll", "list"
-"""What a request was for, as the table of requests has it."""
 
 
 # --- what is written -----------------------------------------------------------------------------
@@ -92,7 +91,14 @@ class Claim:
 
 @frozen(eq=False)
 class Sent:
-    """Say that a request of the API leaves now; `counts` in the limiter's window or not."""
+    """Say that a request of the API leaves now, a `submit`, `poll` or `list`.
+
+    Attributes:
+        number: Its number in the journal.
+        at: When it leaves.
+        kind: What it is for.
+        counts: Whether it counts in the limiter's window.
+    """
 
     number: int
     at: float
@@ -114,6 +120,13 @@ class Answered:
 
     number: int
     at: float
+
+
+@frozen(eq=False)
+class Unsent:
+    """Say that a request provably never left."""
+
+    number: int
 
 
 @frozen(eq=False)
@@ -163,7 +176,7 @@ class Failed:
 
 
 Change: TypeAlias = (
-    Claim | Sent | Intended | Answered | Withdrawn | Submitted | Ended | Saved | Failed
+    Claim | Sent | Intended | Answered | Unsent | Withdrawn | Submitted | Ended | Saved | Failed
 )
 
 
@@ -192,15 +205,16 @@ class PastRun:
         started: When it began, by the wall clock.
         steady: The machine's monotonic clock at that moment.
         owner: Names the limiter that it used.
-        last: When it wrote last.
-        requests: When each of its last requests was answered, None for one that was not.
+        last: When it sent its last request.
+        requests: When each of its last requests was sent, and by when it had counted at the
+            server; None where that is not known.
     """
 
     started: float
     steady: float
     owner: str
     last: float
-    requests: tuple[float | None, ...]
+    requests: tuple[tuple[float, float | None], ...]
 
 
 @frozen
@@ -210,13 +224,15 @@ class Past:
     Attributes:
         runs: What earlier runs sent lately.
         running: The ids that were submitted and are not known to have ended.
-        unconfirmed: When each submission without an id may have left (clock of its run).
+        unconfirmed: When each submission without an id may have left, by the clock of its run.
+        sent: The number of the last request that was sent.
         is_new: Whether it has no entry yet.
     """
 
     runs: tuple[PastRun, ...] = ()
     running: tuple[str, ...] = ()
     unconfirmed: tuple[float, ...] = ()
+    sent: int = 0
     is_new: bool = True
 
 
@@ -242,6 +258,10 @@ class Store(Protocol):
         """Tell whether there is an entry of any of these."""
         ...
 
+    async def known(self, predictions: Sequence[str]) -> set[str]:
+        """Tell which of these ids belong to an entry."""
+        ...
+
     async def write(self, changes: Sequence[Change], *, durable: bool) -> None:
         """Write changes, and fill in what is `known` to each `Claim`.
 
@@ -253,3 +273,213 @@ class Store(Protocol):
     async def close(self, at: float) -> None:
         """Note the end of this run, and let others use the journal."""
         ...
+
+
+# --- who writes it -------------------------------------------------------------------------------
+
+
+class _Group:
+    """Hold the changes that are written together."""
+
+    __slots__ = ("changes", "done", "durable", "failed")
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.durable = False
+        self.failed = False
+        self.done = anyio.Event()
+
+
+class EntryMark:
+    """Stand for the submission of one entry while it is under way (a `Mark` of `Calls`).
+
+    Attributes:
+        sent: When it left last.
+        slot: The limiter's slot that it holds, once it is lost.
+    """
+
+    __slots__ = ("entry", "journal", "sent", "slot")
+
+    def __init__(self, journal: Journal, entry: int) -> None:
+        self.journal = journal
+        self.entry = entry
+        self.sent = 0.0
+        self.slot: Slot | None = None
+
+    def withdrawn(self) -> None:
+        """Take the intent back."""
+        self.journal.put(Withdrawn(self.entry))
+
+    def lost(self, slot: Slot) -> None:
+        """Keep the slot, to be named or given back when it is known what became of it."""
+        self.slot = slot
+
+
+class Journal:
+    """Write a journal, many changes at a time (see the head of this file).
+
+    Args:
+        store: Where it is kept.
+        owner: Names the limiter that this run uses.
+        limits: What the account is allowed.
+
+    Attributes:
+        failure: Why it could not be written, if it ever could not: nothing more is to be sent.
+    """
+
+    def __init__(self, store: Store, *, owner: str, limits: Limits) -> None:
+        self.failure: OSError | None = None
+        self._store = store
+        self._owner = owner
+        self._limits = limits
+        self._started, self._steady = time.time(), time.monotonic()
+        self._group = _Group()
+        self._work = anyio.Event()
+        self._turn = anyio.Lock()  # at the store
+        self._kept: list[Change] = []  # what could not be written yet
+        self._sent = 0
+        self._is_over = False
+
+    def now(self) -> float:
+        """Tell the time by the clock of this run."""
+        return self._started + time.monotonic() - self._steady
+
+    async def open(self) -> Past:
+        """Take it up, and tell what it holds."""
+        run = Run(
+            started=self._started, steady=self._steady, owner=self._owner, limits=self._limits
+        )
+        past = await self._store.open(run)
+        self._sent = past.sent
+        return past
+
+    async def keep_writing(self) -> None:
+        """Write what comes until `finish`, whatever is cancelled around it."""
+        with anyio.CancelScope(shield=True):
+            while not self._is_over or self._group.changes:
+                if not self._group.changes:
+                    self._work = anyio.Event()
+                    await self._work.wait()
+                    continue
+                async with self._turn:
+                    group, self._group = self._group, _Group()
+                    await self._write(group)
+                group.done.set()
+
+    def finish(self) -> None:
+        """Have the writing end with what has come."""
+        self._is_over = True
+        self._work.set()
+
+    async def close(self) -> None:
+        """Try again to write what could not be, and let others use the journal."""
+        with anyio.CancelScope(shield=True):
+            await self._write(_Group())
+            await self._store.close(self.now())
+
+    # --- what is put into it ---------------------------------------------------------------------
+
+    def put(self, change: Change, *, durable: bool = False) -> _Group:
+        """Have a change written, after all that were put before it."""
+        self._group.changes.append(change)
+        self._group.durable |= durable
+        self._work.set()
+        return self._group
+
+    async def until(self, group: _Group) -> None:
+        """Wait until changes are written that something depends on.
+
+        Raises:
+            JournalError: The journal cannot be written.
+        """
+        await group.done.wait()
+        if group.failed:
+            raise self.error()
+
+    async def knows(self, digests: Sequence[bytes]) -> bool:
+        """Tell whether there is an entry of any of these contents."""
+        async with self._turn:
+            return await self._store.knows(digests)
+
+    async def known(self, predictions: Sequence[str]) -> set[str]:
+        """Tell which of these ids belong to an entry, those just learned of among them."""
+        await self.flush()
+        async with self._turn:
+            return await self._store.known(predictions)
+
+    async def flush(self) -> None:
+        """Wait until all that was put so far is written, or kept for another attempt."""
+        if self._group.changes:
+            await self._group.done.wait()
+
+    def error(self) -> JournalError:
+        """Word why it cannot be written, and name what is not in it."""
+        unwritten = tuple(
+            change.prediction for change in self._kept if isinstance(change, Submitted)
+        )
+        text = f"the journal cannot be written, so nothing more is submitted: {self.failure}"
+        if unwritten:
+            text += f"; these predictions exist and are not in it: {', '.join(unwritten)}"
+        return JournalError(text, unwritten=unwritten)
+
+    # --- one request of the API (a `Recorder` of `Calls`) ----------------------------------------
+
+    async def sending(self, kind: str, *, counts: bool, mark: object) -> int:
+        """Have a request written before it leaves; that of an entry's submission is durable.
+
+        Raises:
+            JournalError: An intent cannot be written: the submission must not leave.
+        """
+        self._sent += 1
+        sent = Sent(self._sent, self.now(), kind, counts)
+        if not isinstance(mark, EntryMark) or mark.journal is not self:
+            group = self.put(sent)
+            if counts:
+                await group.done.wait()
+            return sent.number
+        mark.sent = sent.at
+        group = self.put(Intended(mark.entry, sent), durable=True)
+        try:
+            await self.until(group)
+        except BaseException:
+            self.put(Withdrawn(mark.entry))
+            self.put(Unsent(sent.number))
+            raise
+        return sent.number
+
+    def answered(self, number: int, *, lost: bool) -> None:
+        """Note that a request is over: answered, or given up."""
+        self.put(Answered(number, self.now() + (self._limits.grace if lost else 0.0)))
+
+    def unsent(self, number: int) -> None:
+        """Note that a request provably never left."""
+        self.put(Unsent(number))
+
+    # --- the store -------------------------------------------------------------------------------
+
+    async def _write(self, group: _Group) -> None:
+        """Write a group; where that fails, all of it but what is not to happen any more."""
+        changes = [*self._kept, *group.changes]
+        if not changes:
+            return
+        try:
+            await self._store.write(changes, durable=group.durable or bool(self._kept))
+        except OSError as error:
+            group.failed = True
+            self.failure = error
+            self._kept = [change for change in changes if not isinstance(change, _REFUSED)]
+            await self._write_kept()
+            return
+        self._kept = []
+
+    async def _write_kept(self) -> None:
+        try:
+            if self._kept:
+                await self._store.write(self._kept, durable=True)
+        except OSError:
+            return
+        self._kept = []
+
+
+_REFUSED = (Claim, Intended, Sent)
+"""What is given up where it cannot be written: it begins something, or only helps to go on fast."""

@@ -8,7 +8,12 @@ unconfirmed (or on its way, in a run that goes on); without `ended` it runs; `sa
 no answer came. Those that `counts` are in the limiter's window until `per` after their answer.
 
 `runs` has one row for each process's turn, with its limits; `ended` is NULL where it was killed, or
-still goes on. Times are Unix seconds: the wall clock at the start of the run, steady from then on.
+still goes on.
+
+An entry that is asked for again gets the number of the run that asks. So of equal requests those
+that this run has not asked for are found by one look into the index, however many there are.
+
+Times are Unix seconds: the wall clock at the start of the run, steady from then on.
 """
 
 from __future__ import annotations
@@ -50,9 +55,9 @@ CREATE TABLE requests (
   answer TEXT,
   saved REAL,
   paths TEXT,
-  error TEXT,
-  UNIQUE (digest, number)
+  error TEXT
 );
+CREATE INDEX requests_asked ON requests (digest, run, number);
 CREATE TABLE sent (
   number INTEGER PRIMARY KEY,
   run INTEGER NOT NULL,
@@ -61,5 +66,4 @@ CREATE TABLE sent (
   counts INTEGER NOT NULL,
   answered REAL
 );
-CREATE INDEX requests_open ON requests (entry) WHERE intended IS NOT NULL AND ended IS NULL;
 """
