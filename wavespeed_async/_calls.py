@@ -243,7 +243,8 @@ class Calls:
         is_lost = True
         try:
             for recorder in tuple(self.recorders):
-                noted.append((recorder, await recorder.sending(kind, counts=counts, mark=mark)))
+                number = await recorder.sending(kind, counts=counts, mark=mark)
+                noted.append((recorder, number))
             answer = await send()
             is_lost = False
         finally:
@@ -332,7 +333,7 @@ class Calls:
         await self._cancel_unsent(permit)
         wire = self._transport.wire()
         try:
-            sending = partial(self._submit, request, body, permit, note, wire, mark)
+            sending = partial(self._submit, request, body, permit, note, wire=wire, mark=mark)
             return await _outlive(sending, wire)
         except anyio.get_cancelled_exc_class():
             for prediction in known:
@@ -355,6 +356,7 @@ class Calls:
         body: bytes,
         permit: Permit,
         note: Submitted,
+        *,
         wire: Wire,
         mark: Mark | None,
     ) -> Prediction:

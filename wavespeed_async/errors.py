@@ -145,11 +145,15 @@ class SubmissionUnconfirmedError(APIConnectionError):
 
     Attributes:
         request: What was submitted.
+        absent: Whether it was looked for in the API's list, and is not there.
     """
 
-    def __init__(self, message: str, *, request: Request | None = None) -> None:
+    def __init__(
+        self, message: str, *, request: Request | None = None, absent: bool = False
+    ) -> None:
         super().__init__(message)
         self.request = request
+        self.absent = absent
 
 
 class APIResponseError(WaveSpeedError):

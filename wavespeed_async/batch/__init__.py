@@ -1,6 +1,7 @@
 """Many requests: as many at once as the limits allow, an outcome for each, and a journal."""
 
 from wavespeed_async.batch._course import Items, Journaled, Plain, Runner
+from wavespeed_async.batch._entries import in_short, wanted
 from wavespeed_async.batch._reader import (
     EntryRecord,
     JournalReader,
@@ -23,4 +24,6 @@ __all__ = [
     "Runner",
     "SqliteStore",
     "State",
+    "in_short",
+    "wanted",
 ]

@@ -7,6 +7,7 @@ is unconfirmed is looked for, and only what was never sent is submitted.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing, asynccontextmanager
@@ -30,7 +31,6 @@ from wavespeed_async.batch._journal import (
     Journal,
     Saved,
     Submitted,
-    Withdrawn,
 )
 from wavespeed_async.batch._restart import snapshot_of
 from wavespeed_async.batch._search import LAST_LOOK, Absent, Found, Search, Several, Unseen
@@ -45,7 +45,6 @@ from wavespeed_async.errors import (
 from wavespeed_async.models._request import Request
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from wavespeed_async._calls import Mark, Recorder
@@ -471,7 +470,7 @@ class Journaled:
         assert known is not None  # noqa: S101 (it has ended)
         folder = Path(directory)
         files = await self._files(taken)
-        if files is not None and all(file.parent.absolute() == folder.absolute() for file in files):
+        if files is not None and all(_is_in(file, folder) for file in files):
             return tuple(folder / file.name for file in files)
         try:
             saved = await self._runner.save(prediction, folder)
@@ -563,6 +562,11 @@ def _existing(item: Any) -> Prediction:
     raise InvalidRequestError.of(owner="batch", field="an item", value=item, allowed=allowed)
 
 
+def _is_in(file: Path, folder: Path) -> bool:
+    """Tell by the names alone; nothing is asked of the disk."""
+    return os.path.abspath(file.parent) == os.path.abspath(folder)  # noqa: PTH100 (pure, unlike resolve)
+
+
 def _are_there(files: list[Path]) -> bool:
     return all(file.is_file() and file.stat().st_size > 0 for file in files)
 
@@ -589,7 +593,9 @@ def _unconfirmed(
         found = f"the API's list has several of its kind: {', '.join(finding.predictions)}"
     else:
         found = finding.reason
-    error = SubmissionUnconfirmedError(f"{lost}; {found}", request=lost.request)
+    absent = isinstance(finding, Absent)
+    text = f"{lost}; {found}"
+    error = SubmissionUnconfirmedError(text, request=lost.request, absent=absent)
     error.__cause__ = lost.__cause__
     return error
 

@@ -5,8 +5,8 @@ thousand million, these are one of a kind; without one only what was created abo
 counts. What the journal knows as another request's prediction is never taken.
 
 It may still be on its way, or not yet be in the list. So it is looked for three times, the last one
-when it has had a sixth of `per` (10 s of a minute) to arrive, or has had them long ago; only then it
-is called absent. Where more of its kind are found than are missing, none of them is taken: whose
+when it has had a sixth of `per` (10 s of a minute) to arrive, or has had them long ago; only then
+it is called absent. Where more of its kind are found than are missing, none of them is taken: whose
 they are is not known here.
 
 Assumed: that this machine's clock and the API's differ by less than `CLOCKS`.

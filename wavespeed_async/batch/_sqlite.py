@@ -1,7 +1,8 @@
 """A journal in one SQLite file, written by a thread of its own, off the event loop.
 
 Durable. The write-ahead log is flushed with each durable transaction (`synchronous=FULL`), and not
-with the others (`NORMAL`), which reach the operating system all the same. Others can read meanwhile.
+with the others (`NORMAL`), which reach the operating system all the same. Others can read it
+meanwhile.
 
 Alone. A second process is turned away by a lock on a file beside the journal, which the operating
 system gives back however a process ends.

@@ -9,6 +9,7 @@ from anyio import to_thread
 from attrs import frozen
 
 from wavespeed_async._client import AsyncWaveSpeed
+from wavespeed_async.batch import JournalReader, State
 from wavespeed_async.cli._output import emit, tell, words
 from wavespeed_async.cli._progress import progress
 from wavespeed_async.cli._results import Results, record
@@ -16,8 +17,10 @@ from wavespeed_async.cli._tally import Tally
 from wavespeed_async.errors import (
     AuthenticationError,
     InsufficientCreditsError,
+    JournalError,
     PermissionDeniedError,
     PredictionTimeoutError,
+    SubmissionUnconfirmedError,
     WaveSpeedError,
 )
 
@@ -50,6 +53,10 @@ class Plan:
         base_url: Where the API is; None for the usual place.
         api_key: The key; None for the environment's.
         transport: How to connect; None for the usual way.
+        journal: Where the run is written down, so that the same command goes on; None for nowhere.
+        keep_journal: Whether it is kept once all that it tells of has ended.
+        resubmit: Whether to submit again what may have been submitted and is not in the API's list;
+            None where that cannot be asked for.
     """
 
     out: Path
@@ -58,6 +65,9 @@ class Plan:
     base_url: str | None = None
     api_key: str | None = None
     transport: httpx.AsyncBaseTransport | None = None
+    journal: Path | None = None
+    keep_journal: bool = True
+    resubmit: bool | None = None
 
 
 def emit_paths(outcome: Outcome) -> None:
@@ -93,7 +103,7 @@ class Session:
         self._items = items
         self._plan = plan
         self._stopped: str | None = None
-        self._overdue = 0  # in a row
+        self._overdue = self._unconfirmed = 0  # in a row
         self._results: Results
 
     async def run(self) -> int:
@@ -114,15 +124,23 @@ class Session:
             observe=self.tally.observe,
         ) as client:
             self._results = await to_thread.run_sync(Results, plan.out)
+            if plan.resubmit and plan.journal is not None:
+                _announce(await to_thread.run_sync(_unconfirmed_in, plan.journal))
             try:
-                async with (
-                    progress(self.tally, client.limiter),
-                    client.batch(self._requests(), save_to=plan.out) as outcomes,
-                ):
+                batch = client.batch(
+                    self._requests(),
+                    journal=plan.journal,
+                    save_to=plan.out,
+                    resubmit_unconfirmed=bool(plan.resubmit),
+                )
+                async with progress(self.tally, client.limiter), batch as outcomes:
                     await self._read(outcomes)
+            except JournalError as error:
+                self._stopped = str(error)
             finally:
                 self.seconds = anyio.current_time() - self.tally.started
                 self._results.close()
+                self._drop_journal()
                 self._conclude()
         return 0 if self.tally.done == self.tally.total else 1
 
@@ -152,18 +170,28 @@ class Session:
 
     def _write(self, outcome: Outcome) -> None:
         line = self._items[outcome.index].line
-        self._results.write(record(outcome, line, self._plan.out))
+        again = self._plan.journal is None
+        self._results.write(record(outcome, line, self._plan.out), again=again)
 
     def _reason_to_stop(self, outcome: Outcome) -> str | None:
         if isinstance(outcome.error, OF_ALL):
             return "each further request would meet the same"
-        if self.tally.unconfirmed >= self._plan.limits.concurrency:
+        unconfirmed = isinstance(outcome.error, SubmissionUnconfirmedError)
+        self._unconfirmed = self._unconfirmed + 1 if unconfirmed else 0
+        if max(self.tally.unconfirmed, self._unconfirmed) >= self._plan.limits.concurrency:
             return "submissions without an answer take all the slots"
         overdue = isinstance(outcome.error, PredictionTimeoutError)
         self._overdue = self._overdue + 1 if overdue else 0
         if self._overdue >= self._plan.limits.concurrency:
             return "predictions that did not end in time take all the slots"
         return None
+
+    def _drop_journal(self) -> None:
+        """Remove a journal that nothing depends on any more."""
+        plan, tally = self._plan, self.tally
+        is_open = tally.pending or tally.loose_ends or tally.unconfirmed
+        if plan.journal is not None and not plan.keep_journal and not is_open:
+            plan.journal.unlink(missing_ok=True)
 
     # --- what is said at the end -----------------------------------------------------------------
 
@@ -177,14 +205,38 @@ class Session:
             tell(f"stopped, {left} of {tally.total} not finished: {self._stopped}")
         if tally.untold:
             tell(f"{tally.untold} unconfirmed: they may exist and be billed")
+        if tally.absent and self._plan.resubmit is not None:
+            tell(
+                f"{tally.absent} unconfirmed, not in the API's list: the same command with "
+                f"--resubmit-unconfirmed submits them again; if they exist after all, up to "
+                f"{_counted(tally.absent, 'prediction')} will be billed twice"
+            )
         for matter, names in tally.loose_ends.items():
             tell(f"{len(names)} {matter}:", *(f"  {name}" for name in names))
-        if tally.pictures:
+        if tally.pictures or tally.earlier:
+            earlier = f", {tally.earlier} from before" if tally.earlier else ""
             pace = tally.pictures_per_minute(tally.started + self.seconds)
             tell(
                 f"{tally.done} of {tally.total} done: {_counted(tally.pictures, 'picture')} in "
-                f"{self._plan.out}, {self.seconds:.1f} s, {pace:.0f} pictures/min"
+                f"{self._plan.out}, {self.seconds:.1f} s, {pace:.0f} pictures/min{earlier}"
             )
+
+
+def _unconfirmed_in(journal: Path) -> int:
+    """Count the submissions that a journal has without an answer."""
+    if not journal.exists():
+        return 0
+    with JournalReader(journal) as reader:
+        return sum(entry.state is State.UNCONFIRMED for entry in reader.entries())
+
+
+def _announce(unconfirmed: int) -> None:
+    if unconfirmed:
+        tell(
+            f"{unconfirmed} unconfirmed: those that the API's list does not have are submitted "
+            f"again; if they exist after all, up to {_counted(unconfirmed, 'prediction')} will be "
+            f"billed twice"
+        )
 
 
 def _counted(count: int, noun: str) -> str:
