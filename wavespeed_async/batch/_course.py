@@ -29,6 +29,7 @@ from wavespeed_async.batch._journal import (
     EntryMark,
     Failed,
     Journal,
+    Missed,
     Saved,
     Submitted,
 )
@@ -403,6 +404,7 @@ class Journaled:
             return Prediction(id=finding.prediction, model=request.model, request=request)
         if isinstance(finding, Absent):
             self._runner.vacate(slot)
+            self._journal.put(Missed(mark.entry, self._journal.now()))
             if self._resubmit:
                 mark.withdrawn()
                 return None

@@ -56,6 +56,7 @@ __all__ = [
     "Failed",
     "Intended",
     "Journal",
+    "Missed",
     "Past",
     "PastRun",
     "Run",
@@ -137,6 +138,14 @@ class Withdrawn:
 
 
 @frozen(eq=False)
+class Missed:
+    """Say that the API's list was found not to have the submission of an entry."""
+
+    entry: int
+    at: float
+
+
+@frozen(eq=False)
 class Submitted:
     """Say which prediction an entry has."""
 
@@ -176,7 +185,17 @@ class Failed:
 
 
 Change: TypeAlias = (
-    Claim | Sent | Intended | Answered | Unsent | Withdrawn | Submitted | Ended | Saved | Failed
+    Claim
+    | Sent
+    | Intended
+    | Answered
+    | Unsent
+    | Withdrawn
+    | Missed
+    | Submitted
+    | Ended
+    | Saved
+    | Failed
 )
 
 
@@ -205,6 +224,7 @@ class PastRun:
         started: When it began, by the wall clock.
         steady: The machine's monotonic clock at that moment.
         owner: Names the limiter that it used.
+        next: When the next run began, by the wall clock and the monotonic one; None for the last.
         last: When it sent its last request.
         requests: When each of its last requests was sent, and by when it had counted at the
             server; None where that is not known.
@@ -213,6 +233,7 @@ class PastRun:
     started: float
     steady: float
     owner: str
+    next: tuple[float, float] | None
     last: float
     requests: tuple[tuple[float, float | None], ...]
 
@@ -224,7 +245,8 @@ class Past:
     Attributes:
         runs: What earlier runs sent lately.
         running: The ids that were submitted and are not known to have ended.
-        unconfirmed: When each submission without an id may have left, by the clock of its run.
+        unconfirmed: When each submission without an id may have left, by the clock of its run;
+            those that the API's list was found not to have are left out.
         sent: The number of the last request that was sent.
         is_new: Whether it has no entry yet.
     """

@@ -69,6 +69,7 @@ class EntryRecord:
         seed: The seed that was sent, drawn or asked for.
         queued: When it was first taken from the input.
         intended: When its submission left.
+        absent: When the API's list was found not to have its submission.
         submitted: When its submission was answered: it runs, or waits in the API's queue.
         ended: When it was seen to have ended.
         saved: When its files were whole.
@@ -88,6 +89,7 @@ class EntryRecord:
     seed: int | None
     queued: float
     intended: float | None
+    absent: float | None
     submitted: float | None
     ended: float | None
     saved: float | None
@@ -251,7 +253,7 @@ class JournalReader:
 
 _ENTRIES = """
 SELECT entry, position, run = ?, model, fields, seed, queued, intended, submitted, ended, saved,
-  prediction, status, inference_ms, answer, paths, error
+  prediction, status, inference_ms, answer, paths, error, absent
 FROM requests"""
 
 _COUNT = """
@@ -277,6 +279,7 @@ def _entry(row: Any) -> EntryRecord:
         seed=row[5],
         queued=row[6],
         intended=row[7],
+        absent=row[17],
         submitted=row[8],
         ended=row[9],
         saved=row[10],

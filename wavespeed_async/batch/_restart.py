@@ -1,8 +1,8 @@
 """What a limiter has to know after a restart, from what a journal tells. Pure.
 
 A request that was answered counted by then. One without an answer may have been on its way when its
-process ended, whenever that was: so it counts from now, by at most `grace` later, unless it was
-sent so long ago that its process must have given it up.
+process ended: at the latest when the next one took the journal up. So it counts by `grace` after
+that, unless it was sent so long before that its process must have given it up.
 
 Clocks. Each run's times are steady. How long ago its last one was is told by the wall clock, which
 may have been set, and by the monotonic one, which begins anew with each boot: the smaller is
@@ -49,21 +49,17 @@ def snapshot_of(
 
 def _counted(run: PastRun, limits: Limits, wall: float, steady: float) -> list[float]:
     """Tell by when each request of a run had counted, by the wall clock of now."""
-    elapsed = _elapsed(run, wall, steady)
-    shift = wall - elapsed - run.last
-    return [
-        (
-            min(run.last + elapsed, at + LONGEST_CALL) + limits.grace
-            if answered is None
-            else answered
-        )
-        + shift
-        for at, answered in run.requests
-    ]
+    steady_then = run.steady + run.last - run.started
+    shift = wall - _elapsed(run.last, steady_then, wall, steady) - run.last
+    died = wall if run.next is None else wall - _elapsed(*run.next, wall, steady)
+    counted = []
+    for at, answered in run.requests:
+        given_up = min(died, at + shift + LONGEST_CALL)
+        counted.append(given_up + limits.grace if answered is None else answered + shift)
+    return counted
 
 
-def _elapsed(run: PastRun, wall: float, steady: float) -> float:
-    """Tell how long ago a run sent its last request; too little rather than too much."""
-    by_wall = wall - run.last
-    by_steady = steady - (run.steady + run.last - run.started)
+def _elapsed(then: float, steady_then: float, wall: float, steady: float) -> float:
+    """Tell how long ago a moment was, by two clocks; too little rather than too much."""
+    by_wall, by_steady = wall - then, steady - steady_then
     return max(0.0, by_wall if by_steady < 0 else min(by_wall, by_steady))

@@ -2,7 +2,8 @@
 
 `requests` has one row for each entry: what was asked, and when what became of it. Its columns tell
 where it stands: without `intended` nothing was sent; with it and without `prediction` it is
-unconfirmed (or on its way, in a run that goes on); without `ended` it runs; `saved` has files.
+unconfirmed (or on its way, in a run that goes on), and `absent` where the API's list was found not
+to have it; without `ended` it runs; `saved` has files.
 
 `sent` has one row for each request of the API, polls and lists included: `answered` is NULL where
 no answer came. Those that `counts` are in the limiter's window until `per` after their answer.
@@ -47,6 +48,7 @@ CREATE TABLE requests (
   seed INTEGER,
   queued REAL NOT NULL,
   intended REAL,
+  absent REAL,
   submitted REAL,
   prediction TEXT,
   ended REAL,

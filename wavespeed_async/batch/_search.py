@@ -154,7 +154,7 @@ class Search:
             wait = missing.sent + share * self._per - self._now()
             if wait < 0 and not is_last:
                 continue
-            await anyio.sleep(wait)
+            await anyio.sleep(max(0.0, wait))
             finding = await self._look(missing)
             if isinstance(finding, Found) and (is_last or missing.is_unique):
                 self._taken.add(finding.prediction)

@@ -37,6 +37,7 @@ from wavespeed_async.batch._journal import (
     Ended,
     Failed,
     Intended,
+    Missed,
     Past,
     PastRun,
     Run,
@@ -352,7 +353,8 @@ def _past(connection: sqlite3.Connection) -> Past:
     ask = connection.execute
     running = ask("SELECT prediction FROM requests WHERE prediction IS NOT NULL AND ended IS NULL")
     unconfirmed = ask(
-        "SELECT intended FROM requests WHERE intended IS NOT NULL AND prediction IS NULL"
+        "SELECT intended FROM requests"
+        " WHERE intended IS NOT NULL AND absent IS NULL AND prediction IS NULL"
     )
     return Past(
         runs=tuple(_past_runs(ask)),
@@ -373,8 +375,10 @@ def _past_runs(ask: Callable[..., sqlite3.Cursor]) -> list[PastRun]:
         started, steady, owner = ask(
             "SELECT started, steady, owner FROM runs WHERE run = ?", (run,)
         ).fetchone()
+        after = "SELECT started, steady FROM runs WHERE run > ? ORDER BY run LIMIT 1"
         last = max(at for at, _ in requests)
-        found.append(PastRun(started, steady, owner, last, tuple(requests)))
+        following = ask(after, (run,)).fetchone()
+        found.append(PastRun(started, steady, owner, following, last, tuple(requests)))
     return found
 
 
@@ -424,7 +428,7 @@ def _sent(execute: Execute, sent: Sent, run: int) -> None:
 
 def _intended(execute: Execute, intended: Intended, run: int) -> None:
     execute(
-        "UPDATE requests SET intended = ?, error = NULL WHERE entry = ?",
+        "UPDATE requests SET intended = ?, absent = NULL, error = NULL WHERE entry = ?",
         (intended.sent.at, intended.entry),
     )
     _sent(execute, intended.sent, run)
@@ -439,7 +443,13 @@ def _unsent(execute: Execute, unsent: Unsent, _: int) -> None:
 
 
 def _withdrawn(execute: Execute, withdrawn: Withdrawn, _: int) -> None:
-    execute("UPDATE requests SET intended = NULL WHERE entry = ?", (withdrawn.entry,))
+    execute(
+        "UPDATE requests SET intended = NULL, absent = NULL WHERE entry = ?", (withdrawn.entry,)
+    )
+
+
+def _missed(execute: Execute, missed: Missed, _: int) -> None:
+    execute("UPDATE requests SET absent = ? WHERE entry = ?", (missed.at, missed.entry))
 
 
 def _submitted(execute: Execute, submitted: Submitted, _: int) -> None:
@@ -475,6 +485,7 @@ _WRITERS: Mapping[type, Callable[..., None]] = {
     Answered: _answered,
     Unsent: _unsent,
     Withdrawn: _withdrawn,
+    Missed: _missed,
     Submitted: _submitted,
     Ended: _ended,
     Saved: _saved,

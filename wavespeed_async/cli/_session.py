@@ -20,7 +20,6 @@ from wavespeed_async.errors import (
     JournalError,
     PermissionDeniedError,
     PredictionTimeoutError,
-    SubmissionUnconfirmedError,
     WaveSpeedError,
 )
 
@@ -103,7 +102,7 @@ class Session:
         self._items = items
         self._plan = plan
         self._stopped: str | None = None
-        self._overdue = self._unconfirmed = 0  # in a row
+        self._overdue = 0  # in a row
         self._results: Results
 
     async def run(self) -> int:
@@ -176,9 +175,7 @@ class Session:
     def _reason_to_stop(self, outcome: Outcome) -> str | None:
         if isinstance(outcome.error, OF_ALL):
             return "each further request would meet the same"
-        unconfirmed = isinstance(outcome.error, SubmissionUnconfirmedError)
-        self._unconfirmed = self._unconfirmed + 1 if unconfirmed else 0
-        if max(self.tally.unconfirmed, self._unconfirmed) >= self._plan.limits.concurrency:
+        if self.tally.unconfirmed >= self._plan.limits.concurrency:
             return "submissions without an answer take all the slots"
         overdue = isinstance(outcome.error, PredictionTimeoutError)
         self._overdue = self._overdue + 1 if overdue else 0
