@@ -54,8 +54,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Calls", "Mark", "Recorder", "Submitted", "Turn", "result_path"]
 
-LAST_WORD = 2.0
-"""Seconds that a submission on its way is given to be answered after its call was cancelled."""
+LAST_WORD, RECORDED_LAST_WORD = 2.0, 1.0
+"""Seconds that a submission on its way is given to be answered after its call was cancelled; less
+where it is written down, so that it can be looked for."""
 
 LIST_PATH = "/api/v3/predictions"
 
@@ -334,7 +335,8 @@ class Calls:
         wire = self._transport.wire()
         try:
             sending = partial(self._submit, request, body, permit, note, wire=wire, mark=mark)
-            return await _outlive(sending, wire)
+            last_word = LAST_WORD if mark is None else RECORDED_LAST_WORD
+            return await _outlive(sending, wire, last_word)
         except anyio.get_cancelled_exc_class():
             for prediction in known:
                 if not prediction.status.ended:
@@ -432,8 +434,8 @@ class Calls:
 T = TypeVar("T")
 
 
-async def _outlive(send: Callable[[], Awaitable[T]], wire: Wire) -> T:
-    """Run `send`; if cancelled once anything may have left, let it go on for LAST_WORD at most."""
+async def _outlive(send: Callable[[], Awaitable[T]], wire: Wire, last_word: float) -> T:
+    """Run `send`; if cancelled once anything may have left, let it go on for `last_word` more."""
     results: list[T] = []
     errors: list[Exception] = []
     over = anyio.Event()
@@ -452,7 +454,7 @@ async def _outlive(send: Callable[[], Awaitable[T]], wire: Wire) -> T:
         try:
             await over.wait()
         except anyio.get_cancelled_exc_class():
-            shield.deadline = anyio.current_time() + (LAST_WORD if wire.may_have_left else 0.0)
+            shield.deadline = anyio.current_time() + (last_word if wire.may_have_left else 0.0)
             raise
     if errors:
         raise errors[0]

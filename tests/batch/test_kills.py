@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PROMPTS = 200
 KILLS = 100
 OF_EACH = 12
-LIMITS = {"requests": 18, "per": 1.0, "concurrency": 4}
+LIMITS: dict[str, Any] = {"requests": 18, "per": 1.0, "concurrency": 4}
 KILLED = -9
 
 

@@ -265,7 +265,8 @@ class Journaled:
         """Keep the journal open, and written."""
         runner = self._runner
         journal = self._journal = Journal(self._store, owner=runner.owner, limits=runner.limits)
-        self._past = await journal.open()
+        with anyio.CancelScope(shield=True):
+            self._past = await journal.open()
         try:
             self._restore()
             async with anyio.create_task_group() as group:

@@ -34,6 +34,7 @@ times, the requests of the limiter's window, the runs.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import anyio
@@ -293,7 +294,7 @@ class Store(Protocol):
         ...
 
     async def close(self, at: float) -> None:
-        """Note the end of this run, and let others use the journal."""
+        """Note the end of this run, if it was opened, and let others use the journal."""
         ...
 
 
@@ -371,7 +372,12 @@ class Journal:
         run = Run(
             started=self._started, steady=self._steady, owner=self._owner, limits=self._limits
         )
-        past = await self._store.open(run)
+        try:
+            past = await self._store.open(run)
+        except BaseException:
+            with anyio.CancelScope(shield=True):  # it may be half open: asyncio's own cancelling
+                await self._store.close(self.now())
+            raise
         self._sent = past.sent
         return past
 
@@ -396,7 +402,8 @@ class Journal:
     async def close(self) -> None:
         """Try again to write what could not be, and let others use the journal."""
         with anyio.CancelScope(shield=True):
-            await self._write(_Group())
+            if self._kept:
+                await self._write(_Group())
             await self._store.close(self.now())
 
     # --- what is put into it ---------------------------------------------------------------------
@@ -481,26 +488,19 @@ class Journal:
 
     async def _write(self, group: _Group) -> None:
         """Write a group; where that fails, all of it but what is not to happen any more."""
-        changes = [*self._kept, *group.changes]
-        if not changes:
-            return
-        try:
-            await self._store.write(changes, durable=group.durable or bool(self._kept))
-        except OSError as error:
-            group.failed = True
-            self.failure = error
-            self._kept = [change for change in changes if not isinstance(change, _REFUSED)]
-            await self._write_kept()
-            return
-        self._kept = []
-
-    async def _write_kept(self) -> None:
-        try:
+        if self.failure is None:
+            try:
+                await self._store.write(group.changes, durable=group.durable)
+            except OSError as error:
+                self.failure = error
+            else:
+                return
+        group.failed = True
+        self._kept += [change for change in group.changes if not isinstance(change, _REFUSED)]
+        with suppress(OSError):
             if self._kept:
                 await self._store.write(self._kept, durable=True)
-        except OSError:
-            return
-        self._kept = []
+            self._kept = []
 
 
 _REFUSED = (Claim, Intended, Sent)

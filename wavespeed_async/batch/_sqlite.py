@@ -77,7 +77,7 @@ class SqliteStore:
         self._lock = _Lock(self._path.with_name(self._path.name + "-lock"))
         self._guard = threading.Lock()  # a call that asyncio itself has left may still be at it
         self._thread: CapacityLimiter | None = None
-        self._connection: sqlite3.Connection
+        self._opened: sqlite3.Connection | None = None
         self._inode = 0
         self._run = 0
         self._is_durable: bool | None = None
@@ -118,27 +118,23 @@ class SqliteStore:
     def _open(self, run: Run) -> Past:
         _check_place(self._path)
         self._lock.take(self._path)
-        try:
-            with told_error(self._path):
-                self._connect()
-                past = _past(self._connection)
-                self._begin(run)
-        except BaseException:
-            self._lock.release()
-            raise
+        with told_error(self._path):
+            self._connect()
+            past = _past(self._connection)
+            self._begin(run)
         self._lock.fill()
         return past
 
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        assert self._opened is not None  # noqa: S101 (a journal is opened first)
+        return self._opened
+
     def _connect(self) -> None:
-        connection = sqlite3.connect(
+        self._opened = sqlite3.connect(
             self._path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
         )
-        try:
-            _prepare(connection, self._path)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
+        _prepare(self._opened, self._path)
         self._inode = self._path.stat().st_ino
         self._is_durable = None
 
@@ -167,12 +163,18 @@ class SqliteStore:
     # --- writing ---------------------------------------------------------------------------------
 
     def _write(self, changes: Sequence[Change], *, durable: bool) -> None:
+        self._check_file(any(isinstance(change, Intended) for change in changes))
         try:
-            self._check_file(any(isinstance(change, Intended) for change in changes))
             self._transact(changes, durable=durable)
-        except sqlite3.Error as error:
-            self._make_room()
-            raise OSError(str(error)) from error
+        except sqlite3.Error:
+            self._empty_log()
+            try:
+                self._transact(changes, durable=durable)
+            except sqlite3.Error as error:
+                self._lock.empty()
+                self._empty_log()
+                message = f"{self._path}: {error}"
+                raise OSError(message) from error
 
     def _transact(self, changes: Sequence[Change], *, durable: bool) -> None:
         execute = self._connection.execute
@@ -218,24 +220,28 @@ class SqliteStore:
         self._lock.take(self._path)
         self._connect()
 
-    def _make_room(self) -> None:
-        """Give back the room that was kept, and empty the log."""
-        self._lock.empty()
+    def _empty_log(self) -> None:
+        """Bring all of the log into the journal itself, so that it can begin anew."""
         with suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _close(self, at: float) -> None:
         try:
-            with suppress(sqlite3.Error, OSError):  # what could not be written was told
-                self._check_file(submitting=False)
-                end = "UPDATE runs SET ended = ? WHERE run = ?"
-                self._connection.execute(end, (at, self._run))
-            with suppress(sqlite3.Error):  # somebody reads it, or the disk is full: it stays as is
-                self._connection.execute("PRAGMA busy_timeout = 0")
-                self._connection.execute("PRAGMA journal_mode = DELETE")  # one file for all readers
+            if self._run:
+                self._end(at)
         finally:
-            self._connection.close()
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
             self._lock.release()
+
+    def _end(self, at: float) -> None:
+        with suppress(sqlite3.Error, OSError):  # what could not be written was told
+            self._check_file(submitting=False)
+            self._connection.execute("UPDATE runs SET ended = ? WHERE run = ?", (at, self._run))
+        with suppress(sqlite3.Error):  # somebody reads it, or the disk is full: it stays as it is
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            self._connection.execute("PRAGMA journal_mode = DELETE")  # one file, for all readers
 
 
 class _Lock:
