@@ -73,7 +73,7 @@ def _live(order: dict[str, Any]) -> None:
     for stream, name in ((1, "out"), (2, "err")):
         file = os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, stream)
-    _app.Limits = partial(Limits, grace=GRACE)  # type: ignore[misc, assignment]  # no option of it
+    vars(_app)["Limits"] = partial(Limits, grace=GRACE)  # there is no option for it
     if order.get("moment"):
         _kill_at(order["moment"], order["number"])
     code = 99

@@ -285,8 +285,10 @@ class Store(Protocol):
         """Tell which of these ids belong to an entry."""
         ...
 
-    async def write(self, changes: Sequence[Change], *, durable: bool) -> None:
+    async def write(self, changes: Sequence[Change], *, durable: bool) -> OSError | None:
         """Write changes, and fill in what is `known` to each `Claim`.
+
+        Answers why nothing more is to be begun although this was written, if there is a reason.
 
         Raises:
             OSError: They cannot be written; none of them was.
@@ -490,7 +492,7 @@ class Journal:
         """Write a group; where that fails, all of it but what is not to happen any more."""
         if self.failure is None:
             try:
-                await self._store.write(group.changes, durable=group.durable)
+                self.failure = await self._store.write(group.changes, durable=group.durable)
             except OSError as error:
                 self.failure = error
             else:

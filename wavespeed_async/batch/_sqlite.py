@@ -96,9 +96,9 @@ class SqliteStore:
         """Tell which of these ids belong to an entry."""
         return await self._call(self._known, predictions)
 
-    async def write(self, changes: Sequence[Change], *, durable: bool) -> None:
-        """Write changes in one transaction."""
-        await self._call(partial(self._write, durable=durable), changes)
+    async def write(self, changes: Sequence[Change], *, durable: bool) -> OSError | None:
+        """Write changes in one transaction; answer why to begin nothing more, if so."""
+        return await self._call(partial(self._write, durable=durable), changes)
 
     async def close(self, at: float) -> None:
         """Note the end of this run, and let others use the journal."""
@@ -162,8 +162,10 @@ class SqliteStore:
 
     # --- writing ---------------------------------------------------------------------------------
 
-    def _write(self, changes: Sequence[Change], *, durable: bool) -> None:
-        self._check_file(any(isinstance(change, Intended) for change in changes))
+    def _write(self, changes: Sequence[Change], *, durable: bool) -> OSError | None:
+        trouble = self._check_file()
+        if trouble is not None and any(isinstance(change, Intended) for change in changes):
+            raise trouble
         try:
             self._transact(changes, durable=durable)
         except sqlite3.Error:
@@ -175,6 +177,7 @@ class SqliteStore:
                 self._empty_log()
                 message = f"{self._path}: {error}"
                 raise OSError(message) from error
+        return trouble
 
     def _transact(self, changes: Sequence[Change], *, durable: bool) -> None:
         execute = self._connection.execute
@@ -191,22 +194,23 @@ class SqliteStore:
                 execute("ROLLBACK")
             raise
 
-    def _check_file(self, submitting: bool) -> None:
-        """See that the journal is still where it was; submit nothing where it is not."""
+    def _check_file(self) -> OSError | None:
+        """See that the journal is still where it was: why to begin nothing more, if not.
+
+        Raises:
+            OSError: Another file is in its place, or it cannot be written anew.
+        """
         try:
             found = self._path.stat()
-        except FileNotFoundError as error:
+        except FileNotFoundError:
             self._write_anew()
-            if submitting:
-                message = f"the journal {self._path} was removed; it was written there again"
-                raise OSError(message) from error
-            return
+            return OSError(f"the journal {self._path} was removed; it was written there again")
         if found.st_ino != self._inode:
             message = f"the journal {self._path} was replaced by another file"
             raise OSError(message)
-        if submitting and not _may_be_written(found):
-            message = f"the journal {self._path} was made read-only"
-            raise OSError(message)
+        if not _may_be_written(found):
+            return OSError(f"the journal {self._path} was made read-only")
+        return None
 
     def _write_anew(self) -> None:
         """Bring back a journal whose file was removed, from what is still open."""
@@ -237,7 +241,7 @@ class SqliteStore:
 
     def _end(self, at: float) -> None:
         with suppress(sqlite3.Error, OSError):  # what could not be written was told
-            self._check_file(submitting=False)
+            self._check_file()
             self._connection.execute("UPDATE runs SET ended = ? WHERE run = ?", (at, self._run))
         with suppress(sqlite3.Error):  # somebody reads it, or the disk is full: it stays as it is
             self._connection.execute("PRAGMA busy_timeout = 0")
@@ -279,15 +283,15 @@ class _Lock:
 
     def fill(self) -> None:
         """Take up the room, or as much of it as there is."""
-        if self._file is not None and os.fstat(self._file).st_size < ROOM:
-            with suppress(OSError):
-                os.write(self._file, bytes(ROOM))
+        assert self._file is not None  # noqa: S101 (it was taken)
+        with suppress(OSError):
+            os.write(self._file, bytes(ROOM))
 
     def empty(self) -> None:
         """Give the room back."""
-        if self._file is not None:
-            with suppress(OSError):
-                os.ftruncate(self._file, 0)
+        assert self._file is not None  # noqa: S101 (it was taken)
+        with suppress(OSError):
+            os.ftruncate(self._file, 0)
 
     def release(self) -> None:
         """Let others have it."""
