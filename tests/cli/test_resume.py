@@ -28,6 +28,10 @@ def states() -> set[State]:
         return {entry.state for entry in journal.entries()}
 
 
+def _remove() -> None:
+    shutil.rmtree("o", ignore_errors=True)  # a picture may come while it is at it
+
+
 def test_the_same_command_goes_on_after_ctrl_c(cli: Cli) -> None:
     """After Ctrl-C the same command makes what is missing; all paths are told, each result once."""
     write_jsonl(Path("a.jsonl"), lines(30))
@@ -137,7 +141,7 @@ def test_a_folder_that_is_removed_stops_a_batch(cli: Cli) -> None:
     write_jsonl(Path("a.jsonl"), lines(200))
     with (
         Emulator(latency=0.1, per=1, pictures=False) as emulator,
-        once(lambda: len(emulator.predictions) > 8, lambda: shutil.rmtree("o")),
+        once(lambda: len(emulator.predictions) > 8, _remove),
     ):
         ran = cli("batch", "a.jsonl", "--out", "o", *to(emulator), "--concurrency", "4")
         made = {prediction.id for prediction in emulator.predictions}

@@ -21,6 +21,7 @@ import sqlite3
 import stat
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -59,6 +60,8 @@ LOG_PAGES = 64
 """Pages of the write-ahead log (256 KB) after which it is emptied: fewer than `ROOM` holds."""
 PATIENCE = 5.0
 """Seconds to wait for a reader that is in the way."""
+REMOVAL = 0.3
+"""Seconds that the removal of a folder is given to end, before anything is written there again."""
 REMEMBERED = 10_000
 """How many of the last requests are looked at when a journal is taken up: more than a window."""
 
@@ -214,6 +217,7 @@ class SqliteStore:
 
     def _write_anew(self) -> None:
         """Bring back a journal whose file was removed, from what is still open."""
+        time.sleep(REMOVAL)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         lost = self._connection
         with sqlite3.connect(self._path) as copy:
