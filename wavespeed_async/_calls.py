@@ -224,11 +224,13 @@ class Calls:
             try:
                 return self._data(await self._recorded("list", permit, sending))
             except WaveSpeedError as error:
-                pause = self.pause(error, turn, tries_left, next(waits))
+                turn = self._started(turn)
+                spared = turn.stubborn and isinstance(error, RateLimitError)
+                pause = self.pause(error, turn, 1 if spared else tries_left, next(waits))
                 self.failed("POST", LIST_PATH, error, pause)
                 if pause is None:
                     raise
-            tries_left -= 1
+                tries_left -= not spared
             await anyio.sleep(pause)
 
     async def _recorded(

@@ -146,7 +146,10 @@ def test_a_hundred_kills_lose_nothing_and_pay_nothing_twice(tmp_path: Path, faul
         _kill_often(lives, dice)
         assert lives.ended.total() >= KILLS - 2, told
         assert min(lives.ended[moment] for moment in MOMENTS) >= 10, told
-        lives.live()
+        for _ in range(3):
+            lives.live()
+            if not any("could not be read" in (entry.error or "") for entry in lives.entries()):
+                break  # the list itself meets the faults as well
         states = Counter(entry.state for entry in lives.entries())
         assert set(states) <= {State.SAVED, State.UNCONFIRMED}, (told, states)
         lists = [request for request in emulator.requests if request.path.endswith("/predictions")]

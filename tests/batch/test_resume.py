@@ -417,8 +417,8 @@ async def test_a_list_that_cannot_be_read_settles_nothing(journal: Path) -> None
     """Where the list is refused the submission stays unconfirmed, and the reason is told."""
     async with serving() as emulator:
         emulator.next(lose=True, kind="submit")
-        for _ in range(9):
-            emulator.next(status_code=403, kind="other")
+        for status in (429, 429, 429, 429, 429, 500, *[403] * 9):
+            emulator.next(status_code=status, kind="other")
         (outcome,) = await run(emulator, prompts(1), journal)
         assert isinstance(outcome.error, SubmissionUnconfirmedError)
         assert "could not be read" in str(outcome.error)

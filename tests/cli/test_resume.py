@@ -150,3 +150,20 @@ def test_a_folder_that_is_removed_stops_a_batch(cli: Cli) -> None:
     assert any("was removed" in line or "No such file" in line for line in ran.lines)
     with JournalReader(JOURNAL) as journal:
         assert {entry.prediction for entry in journal.entries()} - {None} == made
+
+
+def test_a_journal_that_is_removed_stops_a_batch(cli: Cli) -> None:
+    """Without its journal a batch submits nothing more, says so, and saves what was paid for."""
+    write_jsonl(Path("a.jsonl"), lines(200))
+    with (
+        Emulator(latency=0.1, per=1, pictures=False) as emulator,
+        once(lambda: len(emulator.predictions) > 8, JOURNAL.unlink),
+    ):
+        ran = cli("batch", "a.jsonl", "--out", "o", *to(emulator), "--concurrency", "4")
+        made = {prediction.id for prediction in emulator.predictions}
+    assert ran.code == 1
+    (stopped,) = [line for line in ran.lines if "stopped" in line]
+    assert stopped.endswith("o/journal.sqlite was removed; it was written there again")
+    assert {path.stem for path in ran.paths} == made
+    with JournalReader(JOURNAL) as journal:
+        assert {entry.prediction for entry in journal.entries()} - {None} == made

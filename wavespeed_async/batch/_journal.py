@@ -310,9 +310,9 @@ class _Group:
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
-        self.durable = False
-        self.failed = False
-        self.done = anyio.Event()
+        self.durable: bool = False
+        self.failed: bool = False
+        self.done: anyio.Event = anyio.Event()
 
 
 class EntryMark:
@@ -326,9 +326,9 @@ class EntryMark:
     __slots__ = ("entry", "journal", "sent", "slot")
 
     def __init__(self, journal: Journal, entry: int) -> None:
-        self.journal = journal
-        self.entry = entry
-        self.sent = 0.0
+        self.journal: Journal = journal
+        self.entry: int = entry
+        self.sent: float = 0.0
         self.slot: Slot | None = None
 
     def withdrawn(self) -> None:

@@ -178,7 +178,7 @@ class JournalReader:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         if not self.path.is_file():
             message = f"there is no journal at {path}"
             raise ConfigurationError(message)

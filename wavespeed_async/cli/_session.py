@@ -132,16 +132,30 @@ class Session:
                     save_to=plan.out,
                     resubmit_unconfirmed=bool(plan.resubmit),
                 )
-                async with progress(self.tally, client.limiter), batch as outcomes:
-                    await self._read(outcomes)
-            except JournalError as error:
-                self._stopped = str(error)
+                async with progress(self.tally, client.limiter):
+                    failure = await self._run(batch)
             finally:
                 self.seconds = anyio.current_time() - self.tally.started
                 self._results.close()
                 self._drop_journal()
                 self._conclude()
+        return self._code(failure)
+
+    def _code(self, failure: Exception | None) -> int:
+        if failure is not None:
+            raise failure
         return 0 if self.tally.done == self.tally.total else 1
+
+    async def _run(self, batch: Outcomes) -> Exception | None:
+        """Run the batch; answer what it raised, a journal's word apart: that ends it in order."""
+        try:
+            async with batch as outcomes:
+                await self._read(outcomes)
+        except JournalError as error:
+            self._stopped = str(error)
+        except Exception as error:  # noqa: BLE001 (raised by `run`, without a group around it)
+            return error
+        return None
 
     def _requests(self) -> Iterator[Request]:
         for item in self._items:
