@@ -34,6 +34,7 @@ from wavespeed_async._poll_rule import SNAPSHOT_VERSION, Look, PollRule
 from wavespeed_async._polling import Poller
 from wavespeed_async._transport import Answer, Wire
 from wavespeed_async.batch import Outcomes
+from wavespeed_async.batch._course import Plain
 from wavespeed_async.testing import VirtualClockLoop
 
 if TYPE_CHECKING:
@@ -241,11 +242,6 @@ class Runner:
     calls: Calls
     poller: Poller
 
-    @property
-    def width(self) -> int:
-        """How many predictions may run at once."""
-        return self.calls.limiter.limits.concurrency
-
     async def submit_and_wait(self, request: Request, submitted: Any) -> Prediction:
         """Submit and wait."""
         turn = Turn(deadline=anyio.current_time() + TIMEOUT)
@@ -257,10 +253,6 @@ class Runner:
     async def resume(self, prediction: Prediction) -> Prediction:
         """Wait."""
         return await self.poller.wait(prediction, Turn())
-
-    async def save(self, *_: Any) -> list[Path]:
-        """Save nothing."""
-        return []
 
 
 @frozen
@@ -305,7 +297,9 @@ async def run(
         poller.rule = OracleRule(server, started - limiter.now())
     elif learned is not None:
         poller.rule.restore(learned)
-    async with Outcomes(Runner(calls, poller), (request for _ in latencies)) as outcomes:
+    course = Plain(cast("Any", Runner(calls, poller)))  # without a journal it needs no more
+    items = (request for _ in latencies)
+    async with Outcomes(course, items, width=limits.concurrency) as outcomes:
         async for outcome in outcomes:
             outcome.unwrap()
     seconds = anyio.current_time() - started
