@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 MODEL = "wavespeed-ai/flux-dev"
 ROUND_TRIP = 0.1
 TIMEOUT = 3600.0
+SLOW = 9.5
 SIZES = (570, 600, 630)
 MEANS = (2.0, 5.0, 12.0, 20.0, 30.0, 60.0)
 
@@ -66,6 +67,7 @@ class Case:
         limits: What the account is allowed.
         least: The share that is asked for, or None.
         mean: Whether the mean of all runs counts, instead of the median.
+        told: Whether the slow half of the requests asks for more steps.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Case:
     limits: Limits = field(factory=Limits)
     least: float | None = None
     mean: bool = False
+    told: bool = False
 
 
 def log_normal(dice: random.Random, mean: float, cv: float) -> float:
@@ -121,6 +124,7 @@ def cases() -> list[Case]:
         Case("1.5 to 60 s", drawn, sizes=(0,), least=0.92, mean=True),
         Case("1.5 to 60 s, even", drawn_evenly, sizes=(0,), least=0.92, mean=True),
         Case("3 and 30 s", two_peaks, least=0.82),
+        Case("3 and 30 s, told", two_peaks, told=True),
         Case("5 s, 100", partial(steady, 5.0, 0.3), sizes=(100,), least=0.90),
         Case("2, 12, 2 s", changing, least=0.85),
     ]
@@ -230,7 +234,7 @@ class OraclePoller(Poller):
 
     def _begin(self, prediction: Prediction, *args: Any, **kwargs: Any) -> Any:
         watch = super()._begin(prediction, *args, **kwargs)
-        watch.look.not_before, watch.look.polls = 0.0, 1  # each speaks for itself
+        watch.look.not_before, watch.look.new = 0.0, False  # each speaks for itself
         cast("OracleRule", self.rule).names[watch.look] = prediction.id
         return watch
 
@@ -281,6 +285,7 @@ async def run(
     oracle: bool,
     learned: dict[str, Any] | None = None,
     held: bool = False,
+    told: bool = False,
 ) -> Result:
     """Run one batch on the clock of the running event loop."""
     server = Server(latencies, limits)
@@ -298,7 +303,8 @@ async def run(
     elif learned is not None:
         poller.rule.restore(learned)
     course = Plain(cast("Any", Runner(calls, poller)))  # without a journal it needs no more
-    items = (request for _ in latencies)
+    slow = FluxDev(prompt="p", num_inference_steps=50) if told else request
+    items = (slow if latency > SLOW else request for latency in latencies)
     async with Outcomes(course, items, width=limits.concurrency) as outcomes:
         async for outcome in outcomes:
             outcome.unwrap()
@@ -320,8 +326,8 @@ def compare(job: tuple[Case, int, int]) -> tuple[str, float, Result, Result]:
     """Run one seed of a case, ours and the oracle's; answer the share."""
     case, size, seed = job
     latencies = case.latencies(random.Random(seed), size)
-    ours = simulate(latencies, case.limits, oracle=False)
-    best = simulate(latencies, case.limits, oracle=True)
+    ours = simulate(latencies, case.limits, oracle=False, told=case.told)
+    best = simulate(latencies, case.limits, oracle=True, told=case.told)
     return case.name, best.seconds / ours.seconds, ours, best
 
 
@@ -332,7 +338,12 @@ def alone(seed: int) -> tuple[Result, Result]:
     """Run one prediction of 5 s after twenty that were seen, and the very first one."""
     dice = random.Random(seed)
     seen = {MODEL: steady(5.0, 0.3, dice, 20)}
-    learned = {"version": SNAPSHOT_VERSION, "cost": None, "latencies": seen}
+    learned: dict[str, Any] = {
+        "version": SNAPSHOT_VERSION,
+        "cost": None,
+        "latencies": seen,
+        "kinds": [],
+    }
     latencies = steady(5.0, 0.3, dice, 1)
     limits = Limits()
     after = simulate(latencies, limits, oracle=False, learned=learned)

@@ -86,7 +86,7 @@ async def test_a_call_beside_a_batch_is_not_stuck_behind_it() -> None:
             tasks.start_soon(visit)
             outcomes = await client.run_all(prompts(300))
         assert all(outcome.error is None for outcome in outcomes)
-        assert sorted(took)[len(took) * 3 // 4] < 10.0  # the first one or two find no room kept
+        assert sorted(took)[len(took) // 2] < 10.0  # the first one or two find no room kept
 
 
 @pytest.mark.parametrize(

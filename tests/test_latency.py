@@ -99,7 +99,7 @@ def test_a_poll_is_worth_the_more_the_longer_ago_the_answers_usual_time_is() -> 
     worths = [latency.worth(age, 0.0, 1.0) for age in (4.0, 5.0, 6.0, 8.0, 12.0, 30.0, 1e4)]
     assert worths == sorted(worths)
     assert worths[0] < 0
-    assert worths[-1] == math.inf
+    assert worths[-1] > 100.0
     assert latency.worth(5.0, 5.0, 1.0) == latency.worth(0.5, 0.0, 1.0) == -math.inf
 
 
@@ -108,8 +108,21 @@ def test_between_two_peaks_one_poll_is_worth_it_and_no_second() -> None:
     assert TWO.worth(6.5, 0.0, 10.0) > 10.0
     assert TWO.worth(10.0, 6.5, 10.0) < 10.0
     sharp = Latency((Part(0.5, 0.0, 0.05), Part(0.5, 5.0, 0.05)))
-    assert sharp.worth(10.0, 0.0, 1.0) == math.inf
+    assert sharp.worth(10.0, 0.0, 1.0) > 100.0
     assert sharp.worth(12.0, 10.0, 1.0) == -math.inf
+
+
+@pytest.mark.parametrize(("cost", "most", "gap"), [(0.1, 300, 20.0), (10.0, 40, 150.0)])
+@pytest.mark.parametrize("latency", [latency_of(5.0, 0.3), TWO], ids=["one peak", "two"])
+def test_what_outlives_all_that_was_seen_is_polled_ever_more_seldom(
+    latency: Latency, cost: float, most: int, gap: float
+) -> None:
+    """In an hour a stuck prediction costs a few hundred polls where they are cheap, else a few."""
+    ages = [100.0]
+    while ages[-1] < 3600.0:
+        ages.append(next_poll(latency, ages[-1], cost, 1.0))
+    assert len(ages) < most
+    assert ages[-1] - ages[-2] > gap
 
 
 # --- what is learned ------------------------------------------------------------------------------
@@ -208,19 +221,22 @@ def test_what_runs_still_counts_as_longer() -> None:
     assert mean_of(record.latency) < slower
 
 
-def test_who_runs_longest_is_known() -> None:
-    """The oldest is the first that began and has not ended; the longest miss is of those too."""
+def test_one_scout_at_a_time_is_known() -> None:
+    """The scout is the oldest that was not polled yet, and where all were, the oldest of those."""
     record = LatencyRecord()
-    assert (record.oldest, record.longest_miss) == (None, 0.0)
-    record.begin("a")
-    record.begin("b")
-    assert record.oldest == "a"
+    assert record.asked == 0
+    for name in "abc":
+        record.begin(name)
+    assert record.scout == "a"
+    record.ask("a")
+    record.ask("a")
+    assert (record.scout, record.asked) == ("b", 1)
+    record.end("b")
+    record.ask("c")
+    assert (record.scout, record.asked) == ("a", 2)
     record.miss("a", 3.0)
-    record.miss("b", 2.0)
-    assert record.longest_miss == 3.0
-    record.end("a")
-    record.end("a")
-    assert (record.oldest, record.longest_miss) == ("b", 2.0)
+    record.forget_running()
+    assert record.scout is None
 
 
 @pytest.mark.parametrize("seed", range(5))

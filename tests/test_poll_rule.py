@@ -11,11 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.models.samples import searched
-from tests.test_latency import latency_of, means, shares, sigmas
+from tests.test_latency import latency_of, mean_of, means, shares, sigmas
 from wavespeed_async._latency import Latency, Part
 from wavespeed_async._poll_rule import Look, PollRule, next_poll
 from wavespeed_async.errors import ConfigurationError
 from wavespeed_async.limits import Limiter, Limits, Scarcity
+from wavespeed_async.models import FluxDev, RawRequest
 
 LIMITS = Limits()
 SCARCE = Scarcity(limits=LIMITS, free=0, running=20, waiting=10, behind=0)
@@ -180,18 +181,63 @@ def test_a_prediction_of_unknown_age_is_polled_as_soon_as_it_may_be() -> None:
     assert look.bid(3.0, SCARCE)[0] == math.inf
 
 
-def test_of_an_unknown_model_the_oldest_alone_is_polled() -> None:
-    """It is polled at growing ages; the others wait for what it tells."""
+def test_a_look_that_follows_another_waits_for_it() -> None:
+    """Of several waits for one prediction the first polls for all."""
+    look = look_of(rule_of(5.0))
+    look.follows = True
+    assert look.bid(100.0, SCARCE) == (0.0, 101.0)
+    look.follows = False
+    assert look.bid(100.0, SCARCE)[0] > 1.0
+
+
+def test_of_an_unknown_model_one_at_a_time_is_polled() -> None:
+    """Each next one at a greater age; those that were polled again as their age has doubled."""
     rule = PollRule()
-    oldest, other = look_of(rule), look_of(rule)
-    assert other.bid(50.0, SCARCE) == (0.0, 51.0)
-    assert oldest.bid(0.5, SCARCE) == (0.0, 1.0)
-    assert oldest.bid(1.0, SCARCE)[0] == 1.0
-    oldest.miss(4.0)
-    assert oldest.bid(4.5, SCARCE) == (0.0, 5.0)
-    rule.record("m").end(oldest)
-    assert other.bid(50.0, SCARCE)[0] == 1.0
-    assert other.delay(50.0) == 0.0
+    first, second, third = look_of(rule), look_of(rule), look_of(rule)
+    assert first.bid(0.5, SCARCE) == (0.0, 1.0)
+    assert second.bid(1.0, SCARCE) == (0.0, 2.0)
+    assert first.bid(1.0, SCARCE)[0] == 1.0
+    first.poll()
+    first.miss(1.0)
+    assert second.bid(1.2, SCARCE) == (0.0, 1.25)
+    assert second.bid(1.25, SCARCE)[0] == 1.0
+    assert first.bid(1.9, SCARCE) == (0.0, 2.0)
+    for look in (second, third):
+        look.poll()
+        look.miss(1.5)
+    assert first.bid(1.3, SCARCE)[0] == 1.0  # nobody is left who was not polled
+    assert second.bid(2.9, SCARCE) == (0.0, 3.0)
+
+
+def test_while_a_model_is_unknown_what_was_not_seen_for_long_is_overdue() -> None:
+    """So submissions do not use up the window for minutes before the first poll."""
+    look = look_of(PollRule())
+    assert look.delay(50.0) == 50.0
+    look.poll()
+    look.miss(30.0)
+    assert look.delay(50.0) == 20.0
+
+
+def test_another_event_loop_has_nobody_who_waits() -> None:
+    """Who waited in a loop that has ended is forgotten, once; what was learned stays."""
+    rule = rule_of(5.0)
+    request = FluxDev(prompt="a")
+    rule.record("m", request).begin("gone")
+    assert rule.enter(1)
+    assert not rule.enter(1)
+    assert rule.record("m").scout is None
+    assert len(rule.record("m").seconds) == 60
+
+
+def test_a_look_goes_by_the_model_that_becomes_known() -> None:
+    """An id from elsewhere belongs to its model as soon as an answer tells it."""
+    rule = rule_of(5.0)
+    look = Look(rule, rule.record(""), born=0.0, not_before=0.0, new=False)
+    rule.record("").begin(look)
+    look.belong(rule.record("m"))
+    assert rule.record("").scout is None
+    assert rule.record("m").scout is look
+    assert look.line is None
 
 
 def test_the_delay_of_an_answer_is_what_it_is_expected_to_have_lain() -> None:
@@ -261,8 +307,51 @@ def test_all_users_of_a_limiter_share_a_rule() -> None:
 def test_a_prediction_that_nobody_waits_for_is_asked_for_when_it_is_worth_it() -> None:
     """By the latency where it is known, at growing ages where it is not."""
     rule = rule_of(30.0)
-    assert rule.ask_in("m", 5.0, LIMITS) > 15.0
-    assert rule.ask_in("other", 0.0, LIMITS) == 1.0
-    assert rule.ask_in("other", 40.0, LIMITS) == pytest.approx(10.0)
+    known, other = rule.record("m"), rule.record("other")
+    assert rule.ask_in(known, 5.0, LIMITS) > 15.0
+    assert rule.ask_in(other, 0.0, LIMITS) == 1.0
+    assert rule.ask_in(other, 40.0, LIMITS) == pytest.approx(10.0)
     rule.cost(SCARCE)
-    assert rule.ask_in("m", 5.0, LIMITS) > 25.0
+    assert rule.ask_in(known, 5.0, LIMITS) > 25.0
+
+
+# --- kinds of requests ----------------------------------------------------------------------------
+
+
+def test_requests_that_take_their_own_time_are_known_by_it() -> None:
+    """Steps, size and count tell requests apart, typed or raw, once four of a kind are known."""
+    rule = PollRule()
+    quick = FluxDev(prompt="a", num_inference_steps=4)
+    slow = RawRequest("wavespeed-ai/flux-dev", {"num_inference_steps": 50, "size": [1]})
+    for _ in range(4):
+        for request, seconds in ((quick, 3.0), (slow, 30.0)):
+            record = rule.record("m", request)
+            record.begin(request)
+            record.learn(0.0, 100.0, seconds)
+    alike = evolve(quick, prompt="b")
+    assert rule.record("m", alike) is rule.record("m", quick)
+    assert mean_of(rule.record("m", quick).latency) == pytest.approx(3.0, rel=0.2)
+    assert mean_of(rule.record("m", slow).latency) == pytest.approx(30.0, rel=0.2)
+    assert len(rule.record("m").seconds) == 8
+    other = rule.record("m", evolve(quick, num_images=2))
+    assert other.latency == rule.record("m").latency
+    assert other.scout == rule.record("m").scout == quick
+    other.ask(quick)
+    assert other.asked == rule.record("m").asked == 1
+    other.end(quick)
+    assert other.scout is not None
+    assert other.scout != quick
+    kept = json.loads(json.dumps(rule.snapshot()))
+    again = PollRule()
+    again.restore(kept)
+    assert again.record("m", quick).latency == rule.record("m", quick).latency
+
+
+def test_kinds_without_end_are_one() -> None:
+    """Where each request is of its own kind, the model's record is the one that counts."""
+    rule = PollRule()
+    records = {
+        id(rule.record("m", RawRequest("m/m", {"num_inference_steps": steps})))
+        for steps in range(100)
+    }
+    assert len(records) == 33

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from wavespeed_async._events import (
     PredictionPolled,
     RequestFailed,
 )
+from wavespeed_async._polling import Poller
 from wavespeed_async._prediction import Prediction, Status
 from wavespeed_async.errors import (
     APIConnectionError,
@@ -271,7 +273,60 @@ async def test_callers_that_wait_for_one_prediction_share_its_interval() -> None
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
             tasks.start_soon(wait, bench)
-    assert min(gaps(bench.api.times[3:])) >= 1.0 - 1e-6
+    assert min(gaps(bench.api.times)) >= 1.0 - 1e-6
+    assert len(bench.api.times) == 21
+
+
+async def test_when_the_caller_who_polls_leaves_the_next_one_polls() -> None:
+    """A wait that is given up hands over, and the slot stays attended."""
+    bench = Bench(*[reply("processing")] * 12, reply(), limits=Limits(concurrency=1))
+    ends: list[Prediction] = []
+
+    async def first() -> None:
+        with anyio.move_on_after(2.5):
+            await wait(bench)
+
+    async def second() -> None:
+        await anyio.sleep(0.5)
+        ends.append(await wait(bench))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        tasks.start_soon(second)
+        await anyio.sleep(4)
+        with anyio.move_on_after(3.0):
+            await bench.limiter.acquire(slot=True, ask=bench.poller.ask)
+        assert len(bench.api.requests) == len(bench.told(PredictionPolled))
+    assert [end.status for end in ends] == [Status.COMPLETED]
+    assert bench.limiter.running == 0
+
+
+async def test_two_clients_of_a_limiter_wait_as_one() -> None:
+    """An end that one client sees, or is told of, ends the waits of the other one too."""
+    bench = Bench(reply("created"), reply("processing"))
+    other = Poller(bench.calls, max_retries=3, dice=random.Random(1))
+    done = Prediction(id=ID, status=Status.COMPLETED, outputs=(OUTPUT,))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, bench)
+        await anyio.sleep(3.5)
+        other.arrive(done)
+    assert bench.limiter.running == 0
+
+
+async def test_a_wait_that_began_late_does_no_harm() -> None:
+    """A second wait that begins while the first one's poll is under way spoils nothing."""
+    bench = Bench(*[reply("processing", after=0.1)] * 8, reply())
+    bench.poller.rule.record("m/m").seconds = [5.0] * 5
+    known = Prediction(id=ID, model="m/m")
+
+    async def late(seconds: float) -> None:
+        await anyio.sleep(seconds)
+        await bench.poller.wait(known, turn())
+
+    async with anyio.create_task_group() as tasks:
+        for seconds in (0.0, 0.05):
+            tasks.start_soon(late, seconds)
+    assert bench.limiter.running == 0
 
 
 async def test_the_interval_counts_from_a_polls_sending() -> None:

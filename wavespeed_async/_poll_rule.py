@@ -22,8 +22,10 @@ F / per are lost a second, shared by the running slots, so that the cost c becom
 each running prediction are free: per·running / (TAIL·(F - running)). A poll for somebody who does
 not wait behind those that do (a lower priority number) delays the others by per / requests.
 
-Nothing known. Only the oldest prediction of a model is polled, at ages that grow by a quarter: so
-the first answer costs a few requests, and not one for each that runs.
+Nothing known. Of a model's predictions one at a time is polled, the oldest that was not polled yet,
+at ages that grow by a quarter from one to the next: so the first answer costs a few requests, and
+not one for each that runs. Those that were polled are polled again as their age doubles; the oldest
+of them by quarters, if there is no other.
 
 Constants were chosen once, over all cases of `benchmarks/simulation.py` together; none is per case.
 """
@@ -31,21 +33,25 @@ Constants were chosen once, over all cases of `benchmarks/simulation.py` togethe
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from attrs import define
 
-from wavespeed_async._latency import LatencyRecord
+from wavespeed_async._latency import SHORTEST, LatencyRecord
 from wavespeed_async.errors import ConfigurationError
+from wavespeed_async.models import RawRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wavespeed_async._latency import Latency
     from wavespeed_async.limits import Limiter, Limits, Scarcity
+    from wavespeed_async.models import Request
 
 __all__ = ["Look", "PollRule", "next_poll"]
+
+Kind: TypeAlias = "tuple[str | int | None, ...]"
 
 GAIN = 0.1
 """How far a picture moves the logarithm of the cost, for each poll too many or too few."""
@@ -55,16 +61,22 @@ IDLE = 3.0
 """How much the cost falls with what lies free, while something waits."""
 TAIL = 6.0
 """The same with nothing left to submit."""
-GROWTH = 1.25
-"""By what the age grows at which a model is polled of which nothing is known."""
+GROWTH, MOST_STEPS = 1.25, 16
+"""By what the age grows at which a model is polled of which nothing is known, and how often."""
+AGAIN = 2.0
+"""The same for those that were polled already, while others have not been."""
 URGENT = 2.0
 """What a poll for somebody urgent costs at most, in the time that one request takes."""
 TICK, FINEST = 1 / 600, 1 / 6000
 """How often to decide again while the cost moves, and at the most: 0.1 s and 10 ms of a minute."""
 LOOK_AHEAD = 0.01
 """How far to look ahead, as a share of the age, to tell when a poll will be worth it."""
+TELLING = ("num_inference_steps", "size", "num_images")
+"""The fields that set the time of a request apart."""
+MOST_KINDS = 32
+"""So many kinds of requests of a model are told apart at most."""
 UNSURE = 1 / 60
-"""How often to look whether the oldest is still there, as a share of `per`."""
+"""How often to look whether it is one's turn, as a share of `per`."""
 EXACT = 1e-3
 SNAPSHOT_VERSION = 1
 
@@ -80,7 +92,9 @@ class Look:
         not_before: When it may be polled next at the earliest.
         missed: Its age when it was last found running.
         polls: How often it was polled.
+        new: Whether it was submitted just now: those stand in line.
         at_once: Whether nothing is known of its age, so that it is polled as soon as it may be.
+        follows: Whether another wait polls for this one.
     """
 
     rule: PollRule
@@ -89,12 +103,15 @@ class Look:
     not_before: float
     missed: float = 0.0
     polls: int = 0
+    new: bool = True
     at_once: bool = False
+    follows: bool = False
 
     @property
     def line(self) -> LatencyRecord | None:
         """Those that were not polled yet are worth the more the older they are."""
-        return None if self.polls or self.at_once else self.record
+        stands = self.new and not (self.polls or self.missed or self.at_once)
+        return self.record if stands else None
 
     def bid(self, now: float, scarcity: Scarcity) -> tuple[float, float]:
         """Answer the worth of a poll now, and when to ask again if that is below 1."""
@@ -102,33 +119,54 @@ class Look:
 
     def delay(self, now: float) -> float:
         """Tell for how many seconds its answer is expected to have been ready."""
-        latency = self.record.latency
-        return 0.0 if latency is None else latency.lying(now - self.born, self.missed)
+        latency, age = self.record.latency, now - self.born
+        return max(0.0, age - self.missed) if latency is None else latency.lying(age, self.missed)
+
+    def poll(self) -> None:
+        """Note that it is polled."""
+        self.polls += 1
+        self.at_once = False
 
     def miss(self, age: float) -> None:
         """Note that it was still running at an age."""
-        self.missed = age
+        self.missed = max(age, SHORTEST)
+        self.record.ask(self)
         self.record.miss(self, age)
+
+    def belong(self, record: LatencyRecord) -> None:
+        """Go by another record from here on: its model has become known."""
+        self.record.end(self)
+        self.record = record
+        record.begin(self)
 
 
 class PollRule:
     """Decide about the polls of one account, and learn from them."""
 
     def __init__(self) -> None:
-        self._records: dict[str, LatencyRecord] = {}
+        self._models: dict[str, LatencyRecord] = {}
+        self._kinds: dict[str, dict[Kind, LatencyRecord]] = {}
         self._cost: float | None = None  # None: nothing has waited yet
         self._running = 1
+        self._loops = 0
 
     @staticmethod
     def of(limiter: Limiter) -> PollRule:
         """Find or make the rule that all users of a limiter share."""
         return _rules.setdefault(limiter, PollRule())
 
-    def record(self, model: str) -> LatencyRecord:
-        """Find or begin what is known of a model."""
-        if model not in self._records:
-            self._records[model] = LatencyRecord()
-        return self._records[model]
+    def record(self, model: str, request: Request | None = None) -> LatencyRecord:
+        """Find or begin what is known of a model, or of requests like this one."""
+        whole = self._models.setdefault(model, LatencyRecord())
+        kind = _kind(request)
+        return whole if kind is None else self._record_of(model, kind)
+
+    def _record_of(self, model: str, kind: Kind) -> LatencyRecord:
+        whole = self._models.setdefault(model, LatencyRecord())
+        kinds = self._kinds.setdefault(model, {})
+        if kind not in kinds and len(kinds) >= MOST_KINDS:
+            return whole
+        return kinds.setdefault(kind, LatencyRecord(whole))
 
     def bid(self, look: Look, now: float, scarcity: Scarcity) -> tuple[float, float]:
         """Answer what polling a prediction is worth now, 1 being a request, and when to ask again.
@@ -138,32 +176,59 @@ class PollRule:
             now: Time in seconds.
             scarcity: How scarce requests are.
         """
+        if look.follows:
+            return 0.0, now + scarcity.limits.per * UNSURE
         if now < look.not_before:
             return 0.0, look.not_before
         if look.at_once:
             return math.inf, now
-        latency, age, limits = look.record.latency, now - look.born, scarcity.limits
+        latency = look.record.latency
         if latency is None:
-            return self._scout(look, now, limits)
+            return self._scout(look, now, scarcity.limits)
+        return self._weigh(look, latency, now, scarcity)
+
+    def _weigh(
+        self, look: Look, latency: Latency, now: float, scarcity: Scarcity
+    ) -> tuple[float, float]:
+        """Weigh what a poll is worth against its cost; if it is less, tell when to weigh again."""
+        age, limits = now - look.born, scarcity.limits
         if look.polls == 0 and age < latency.hardly_before:
             return 0.0, look.born + latency.hardly_before
         cost = self.cost(scarcity)
         worth = latency.worth(age, look.missed, cost)
         if worth >= cost:
             return worth / cost, now
-        step = age * LOOK_AHEAD
+        step = max(age, SHORTEST) * LOOK_AHEAD
         slope = (latency.worth(age + step, look.missed, cost) - worth) / step
-        tick = limits.per * TICK if scarcity.waiting else max(limits.per * TICK, 5 * step)
+        tick = max(limits.per * TICK, step if scarcity.waiting else 5 * step)
         if 0 < slope < math.inf:
             tick = min(tick, (cost - worth) / slope / 2)  # half: it may become steeper
         return 0.0, now + max(limits.per * FINEST, tick)
 
     def _scout(self, look: Look, now: float, limits: Limits) -> tuple[float, float]:
-        """Poll the oldest alone, at growing ages."""
-        if look.record.oldest is not look:
+        """Poll one at a time while nothing is known of a model."""
+        first = look.record.scout is look
+        if look.polls:
+            due = look.born + look.missed * (GROWTH if first else AGAIN)
+        elif first:
+            steps = min(look.record.asked, MOST_STEPS)
+            due = look.born + limits.min_poll_interval * GROWTH**steps
+        else:
             return 0.0, now + limits.per * UNSURE
-        due = look.born + max(limits.min_poll_interval, GROWTH * look.record.longest_miss)
         return (1.0, now) if now >= due else (0.0, due)
+
+    def enter(self, loops: int) -> bool:
+        """Forget who runs where another event loop has begun, and tell; `loops` counts them."""
+        if loops == self._loops:
+            return False
+        self._loops = loops
+        for record in self._records():
+            record.forget_running()
+        return True
+
+    def _records(self) -> list[LatencyRecord]:
+        kinds = [record for kinds in self._kinds.values() for record in kinds.values()]
+        return [*self._models.values(), *kinds]
 
     def cost(self, scarcity: Scarcity) -> float:
         """Tell what a poll costs now, in seconds of slot time."""
@@ -198,9 +263,9 @@ class PollRule:
         least = max(limits.min_poll_interval / 2, limits.per * TICK)
         self._cost = min(max(cost, least), max(least, limits.per * self._running))
 
-    def ask_in(self, model: str, age: float, limits: Limits) -> float:
+    def ask_in(self, record: LatencyRecord, age: float, limits: Limits) -> float:
         """Tell in how many seconds a prediction that nobody waits for is worth asking for."""
-        latency = self.record(model).latency
+        latency = record.latency
         if latency is None:
             return max(limits.min_poll_interval, age * (GROWTH - 1))
         cost = limits.per / limits.requests if self._cost is None else self._cost
@@ -208,8 +273,16 @@ class PollRule:
 
     def snapshot(self) -> dict[str, Any]:
         """Tell what was learned, as JSON can hold it."""
-        latencies = {model: record.seconds for model, record in self._records.items()}
-        return {"version": SNAPSHOT_VERSION, "cost": self._cost, "latencies": latencies}
+        return {
+            "version": SNAPSHOT_VERSION,
+            "cost": self._cost,
+            "latencies": {model: record.seconds for model, record in self._models.items()},
+            "kinds": [
+                [model, list(kind), record.seconds]
+                for model, kinds in self._kinds.items()
+                for kind, record in kinds.items()
+            ],
+        }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Know what a snapshot tells, in place of what is known of its models.
@@ -225,6 +298,21 @@ class PollRule:
         self._cost = snapshot["cost"]
         for model, seconds in snapshot["latencies"].items():
             self.record(model).seconds = seconds
+        for model, kind, seconds in snapshot["kinds"]:
+            self._record_of(model, tuple(kind)).seconds = seconds
+
+
+def _kind(request: Request | None) -> Kind | None:
+    """Tell what of a request sets its time apart; None where nothing is known of it."""
+    if request is None:
+        return None
+    fields = request.fields if isinstance(request, RawRequest) else {}
+    return tuple(
+        value
+        if isinstance(value := fields.get(name, getattr(request, name, None)), str | int)
+        else None
+        for name in TELLING
+    )
 
 
 _rules: WeakKeyDictionary[Limiter, PollRule] = WeakKeyDictionary()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import anyio
 from attrs import define, evolve
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from wavespeed_async._calls import Calls
     from wavespeed_async._prediction import Prediction
-    from wavespeed_async.limits import Permit
+    from wavespeed_async.limits import Limiter, Permit
 
 __all__ = ["Poller"]
 
@@ -89,7 +90,7 @@ class Poller:
         self._limiter = calls.limiter
         self._max_retries = max_retries
         self._dice = dice
-        self._watches: dict[str, list[_Watch]] = {}
+        self._watches = _watches.setdefault(calls.limiter, {})
 
     async def wait(
         self, prediction: Prediction, turn: Turn, *, attended: bool = False
@@ -128,9 +129,12 @@ class Poller:
         return watch.seen
 
     def _begin(self, prediction: Prediction, scope: anyio.CancelScope, *, attended: bool) -> _Watch:
+        is_held = not attended and self._limiter.attend(prediction.id)
+        if self.rule.enter(self._limiter.loops):  # those of a loop that has ended wait no longer
+            self._watches.clear()
         age = self._limiter.age(prediction.id)
         now = self._limiter.now()
-        record = self.rule.record(prediction.model)
+        record = self.rule.record(prediction.model, prediction.request)
         born = now - (age or 0.0)
         interval = self._limiter.limits.min_poll_interval
         watch = _Watch(
@@ -140,25 +144,31 @@ class Poller:
                 record,
                 born,
                 not_before=now if age is None else born + interval,
+                new=attended,
                 at_once=age is None,
             ),
             scope=scope,
             submitted=attended,
             dated=age is not None and (attended or prediction.request is not None),
-            attended=attended or self._limiter.attend(prediction.id),
+            attended=attended or is_held,
             reached=attended,
             waits=pauses(self._dice),
         )
         record.begin(watch.look)
-        self._watches.setdefault(prediction.id, []).append(watch)
+        watches = self._watches.setdefault(prediction.id, [])
+        watch.look.follows = bool(watches)
+        watches.append(watch)
         return watch
 
     def _end(self, watch: _Watch) -> None:
         watch.look.record.end(watch.look)
-        others = self._watches[watch.seen.id]
-        others.remove(watch)
-        if not others:
-            del self._watches[watch.seen.id]
+        others = self._watches.get(watch.seen.id, [])
+        if watch in others:
+            others.remove(watch)
+        if others:
+            others[0].look.follows = False
+        else:
+            self._watches.pop(watch.seen.id, None)
         if watch.attended and not watch.seen.status.ended:
             self._calls.leave(watch.seen, self.ask_in(watch.seen))
 
@@ -176,8 +186,7 @@ class Poller:
         try:
             permit = await self._turn_of(watch, turn)
             watch.polled = sent = self._limiter.now()
-            look.polls += 1
-            look.at_once = False
+            look.poll()
             for other in self._watches[watch.seen.id]:
                 other.look.not_before = sent + self._limiter.limits.min_poll_interval
             seen = await self._calls.read(watch.seen.id, permit, _version(watch.seen))
@@ -185,6 +194,7 @@ class Poller:
             await anyio.sleep_until(turn.deadline)  # the scope around this ends the wait
             return
         except WaveSpeedError as error:
+            look.record.ask(look)
             look.not_before = self._limiter.now() + self._bear(watch, error, turn)
             return
         if watch.seen.status.ended:  # somebody else has seen its end meanwhile
@@ -197,11 +207,19 @@ class Poller:
             self._learn(watch)
             self.arrive(watch.seen)
             return
+        for other in self._watches[seen.id]:
+            self._found_running(other, sent - other.look.born)
+
+    def _found_running(self, watch: _Watch, age: float) -> None:
+        """Note that a prediction runs at an age: for each who waits for it."""
         if not watch.attended:
-            self._limiter.adopt(seen.id)
+            self._limiter.adopt(watch.seen.id)
             watch.attended = True
-        for other in self._watches[watch.seen.id]:
-            other.look.miss(sent - other.look.born)
+        record = self.rule.record(watch.seen.model, watch.seen.request)
+        if record is not watch.look.record:
+            watch.look.belong(record)
+        watch.look.at_once = False
+        watch.look.miss(age)
 
     async def _turn_of(self, watch: _Watch, turn: Turn) -> Permit:
         """Wait until a poll is worth its request, or until the last moment before the deadline."""
@@ -215,7 +233,7 @@ class Poller:
         except LimiterTimeoutError:
             if turn.left() <= 0:
                 raise
-        return await self._calls.turn_to_poll(turn)
+        return await self._calls.turn_to_poll(evolve(turn, priority=turn.priority - 1))
 
     def _learn(self, watch: _Watch) -> None:
         """Learn how long it took, where that is known: by the server, or by having watched."""
@@ -287,7 +305,12 @@ class Poller:
     def ask_in(self, prediction: Prediction) -> float:
         """Tell in how many seconds it is worth polling a prediction that runs now."""
         age = self._limiter.age(prediction.id) or 0.0
-        return self.rule.ask_in(prediction.model, age, self._limiter.limits)
+        record = self.rule.record(prediction.model, prediction.request)
+        return self.rule.ask_in(record, age, self._limiter.limits)
+
+
+_watches: WeakKeyDictionary[Limiter, dict[str, list[_Watch]]] = WeakKeyDictionary()
+"""Who waits for which prediction, whichever client of a limiter it is."""
 
 
 def _version(prediction: Prediction) -> str:

@@ -299,11 +299,84 @@ async def test_a_wait_that_ends_leaves_nothing() -> None:
     assert limiter.waiting == 0
 
 
+def test_one_that_left_its_line_stands_alone() -> None:
+    """A head that is worth less for having been polled holds up nobody behind it."""
+    bids: Bids[str] = Bids()
+    first, second = Worth(0.0, line="m"), Worth(2.0, line="m")
+    bids.join("a", first, 0)
+    bids.join("b", second, 0)
+    assert best_of(bids) is None
+    first.line = None
+    assert best_of(bids) == "b"
+    bids.leave("a")
+    second.line = None
+    assert best_of(bids) == "b"
+    bids.leave("b")
+    assert len(bids) == 0
+
+
+def test_of_equals_the_first_goes_first() -> None:
+    """Where all are overdue, they are served as they came."""
+    bids: Bids[str] = Bids()
+    for name in "abc":
+        bids.join(name, Worth(math.inf), 0)
+    assert best_of(bids) == "a"
+
+
+def test_those_not_asked_this_time_are_asked_soon() -> None:
+    """Nobody is forgotten because too many wait beside."""
+    bids: Bids[int] = Bids()
+    for number in range(2 * ASKED_AT_ONCE):
+        bids.join(number, Worth(since=5.0 if number < ASKED_AT_ONCE else 60.0), 0)
+    for _ in range(2):
+        assert bids.best(0.0, scarcity) is None
+        assert bids.again <= 0.1
+
+
+@pytest.mark.parametrize("flips", [(True, False), (False, True)])
+async def test_whether_polls_count_may_change_while_they_wait(flips: tuple[bool, bool]) -> None:
+    """A poll counts or not by the limits at its grant, and nothing spins meanwhile."""
+    before, after = (Limits(requests=2, polls_count=count) for count in flips)
+    limiter = Limiter(before)
+    permits = await full(limiter)
+    order: list[Any] = []
+    bidder = Worth(since=limiter.now() + 5.0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(poll, limiter, bidder, order)
+        await anyio.sleep(1)
+        limiter.limits = after
+        await anyio.sleep(10)
+        assert len(order) == (0 if after.polls_count else 1)
+        assert bidder.asked < 20
+        await answer(permits)
+    assert limiter.waiting == 0
+
+
+@pytest.mark.parametrize("priority", [0, 9])
+async def test_plain_polls_do_not_starve_those_that_bid(priority: int) -> None:
+    """Who asks for results in a loop takes turns with overdue polls, or goes after urgent ones."""
+    limiter = Limiter(Limits(requests=4, per=4.0))
+    order: list[Any] = []
+
+    async def look() -> None:
+        while True:
+            (await limiter.acquire(poll=True, priority=priority)).answered()
+            order.append("plain")
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(look)
+        await anyio.sleep(6)
+        await poll(limiter, Worth(lain=100.0), order)
+        tasks.cancel_scope.cancel()
+    assert len(order) < 15
+
+
 # --- urgent callers beside a batch ----------------------------------------------------------------
 
 
 async def test_what_urgent_callers_used_is_kept_free_for_them() -> None:
-    """Once there were urgent requests, others leave as many free, up to a twentieth, for `per`."""
+    """Once there were urgent requests, others leave as many free, up to a twentieth of all."""
     limiter = Limiter(Limits(requests=60))
     for _ in range(5):
         (await limiter.acquire(priority=-1)).answered()
@@ -333,8 +406,8 @@ async def test_what_is_kept_is_given_up_when_nobody_urgent_comes() -> None:
     limiter = Limiter(Limits(requests=20, polls_count=True))
     order: list[Any] = []
     (await limiter.acquire(priority=-1)).answered()
-    await anyio.sleep(30)
-    permits = [await limiter.acquire() for _ in range(18)]
+    await anyio.sleep(90)
+    permits = [await limiter.acquire() for _ in range(19)]
     started = anyio.current_time()
     await poll(limiter, Worth(), order)
     assert order[0][1] - started == pytest.approx(30.0, abs=1.0)

@@ -22,6 +22,8 @@ __all__ = ["Bidder", "Bids", "Scarcity"]
 
 ASKED_AT_ONCE = 64
 """How many bidders without a line are asked each time."""
+NEXT_TURN = 1 / 600
+"""How soon the others are asked, as a share of `per`."""
 
 
 @frozen
@@ -72,9 +74,23 @@ class _Lane(Generic[T]):
         self.lines: dict[Hashable, OrderedDict[T, Bidder]] = {}
         self.loose: OrderedDict[T, Bidder] = OrderedDict()
 
+    def heads(self) -> list[tuple[T, Bidder]]:
+        """List who speaks for a line; one that left its line meanwhile stands alone from now on."""
+        heads = []
+        for line, members in list(self.lines.items()):
+            while members:
+                waiter, bidder = next(iter(members.items()))
+                if bidder.line == line:
+                    heads.append((waiter, bidder))
+                    break
+                self.loose[waiter] = members.pop(waiter)
+            if not members:
+                del self.lines[line]
+        return heads
+
     def asked(self) -> list[tuple[T, Bidder]]:
         """List whom to ask this time."""
-        heads = [next(iter(line.items())) for line in self.lines.values()]
+        heads = self.heads()
         if len(self.loose) <= ASKED_AT_ONCE:
             return heads + list(self.loose.items())
         for _ in range(ASKED_AT_ONCE):
@@ -113,7 +129,7 @@ class Bids(Generic[T]):
         """Take a waiter out."""
         priority, line = self._where.pop(waiter)
         lane = self._lanes[priority]
-        if line is None:
+        if waiter in lane.loose:
             del lane.loose[waiter]
         else:
             del lane.lines[line][waiter]
@@ -144,9 +160,11 @@ class Bids(Generic[T]):
                 continue
             for waiter, bidder in self._lanes[priority].asked():
                 worth, again = bidder.bid(now, how_scarce)
-                if worth >= most:
+                if worth > most or (worth == most and best is None):  # the first of equals
                     best, most = (waiter, bidder), worth
                 self.again = min(self.again, again)
             if best is not None:
                 return best
+            if len(self._lanes[priority].loose) > ASKED_AT_ONCE:
+                self.again = min(self.again, now + how_scarce.limits.per * NEXT_TURN)
         return None

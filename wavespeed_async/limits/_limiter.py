@@ -15,7 +15,7 @@ they are worth, and only while that is a request. A submission that lacks a slot
 
 Urgent callers beside a batch. A batch uses up the window, so that whoever comes then, however
 urgent, waits for it to move on. Therefore, once there are urgent callers, the others leave as many
-requests free as those have had within the last `per`, up to a twentieth of the window.
+requests free as those have had within the last two `per`, up to a twentieth of the window.
 
 Slots of predictions that nobody waits for. The submission at the front, while it lacks a slot, has
 an errand: it asks for such a prediction, through the function that it brought along. It goes on
@@ -54,8 +54,8 @@ Ask: TypeAlias = Callable[[str], Awaitable[float | None]]
 
 PATIENCE = 1 / 12
 """How long a poll lets submissions pass, as a share of `per`; then they take turns."""
-KEPT = 1 / 20
-"""What share of the window is kept free for urgent callers at most."""
+KEPT, REMEMBERED = 1 / 20, 2
+"""What share of the window is kept free for urgent callers at most, and for how many `per`."""
 MOST_KEPT = 64
 RECALL = 1 / 60
 """How often to look whether what is kept for urgent callers is still needed."""
@@ -127,12 +127,12 @@ class _Waiter:
     """Stand in the queue: for a slot and a request, or for a request alone."""
 
     __slots__ = (
-        "ask", "counted", "deadline", "errand", "event", "outcome", "patience", "priority",
+        "ask", "deadline", "errand", "event", "outcome", "patience", "poll", "priority",
         "queued", "since", "wants_slot",
     )  # fmt: skip
 
-    def __init__(self, *, wants_slot: bool, counted: bool, priority: int, ask: Ask | None) -> None:
-        self.wants_slot, self.counted, self.priority, self.ask = wants_slot, counted, priority, ask
+    def __init__(self, *, wants_slot: bool, poll: bool, priority: int, ask: Ask | None) -> None:
+        self.wants_slot, self.poll, self.priority, self.ask = wants_slot, poll, priority, ask
         self.since = 0.0
         self.deadline = self.patience = math.inf
         self.queued = True
@@ -166,7 +166,8 @@ class Limiter:
         self._timekeeper: _Waiter | None = None
         self._alarm = math.inf
         self._errand: _Waiter | None = None
-        self._poll_was_last = False
+        self._poll_was_last = self._bid_was_last = False
+        self._loops = 0
         self._granted: dict[int, deque[float]] = {}  # for each priority, when, the last few
 
     def __repr__(self) -> str:
@@ -211,6 +212,11 @@ class Limiter:
         """Tell the time by the limiter's clock, in seconds, which goes on across event loops."""
         return self._clock.now()
 
+    @property
+    def loops(self) -> int:
+        """How many event loops have used it, one after the other."""
+        return self._loops
+
     # --- permits ---------------------------------------------------------------------------------
 
     async def acquire(
@@ -243,12 +249,7 @@ class Limiter:
             ConfigurationError: Another event loop that still runs uses this limiter.
         """
         now = self._enter()
-        waiter = _Waiter(
-            wants_slot=slot,
-            counted=not poll or self._limits.polls_count,
-            priority=priority,
-            ask=ask,
-        )
+        waiter = _Waiter(wants_slot=slot, poll=poll, priority=priority, ask=ask)
         waiter.since = now
         waiter.deadline = now + timeout
         waiter.patience = timeout if patience is None else patience
@@ -456,9 +457,15 @@ class Limiter:
         if self._poll_goes_first(submission, poll, overdue=overdue):
             order.reverse()
         for waiter in order:
-            if waiter is not None and (not waiter.counted or self._room(waiter.priority, now) > 0):
+            if waiter is not None and self._has_room(waiter, now):
                 return waiter
         return None
+
+    def _counts(self, waiter: _Waiter) -> bool:
+        return not waiter.poll or self._limits.polls_count
+
+    def _has_room(self, waiter: _Waiter, now: float) -> bool:
+        return not self._counts(waiter) or self._room(waiter.priority, now) > 0
 
     def _room(self, priority: int, now: float) -> int:
         """Tell how many requests a priority may send now."""
@@ -466,7 +473,7 @@ class Limiter:
 
     def _kept(self, priority: int, now: float) -> int:
         """Tell how many requests are kept free for those who are more urgent."""
-        recent = now - self._limits.per
+        recent = now - REMEMBERED * self._limits.per
         kept = sum(
             sum(at > recent for at in granted)
             for other, granted in self._granted.items()
@@ -477,13 +484,16 @@ class Limiter:
     def _next_poll(self, now: float) -> tuple[_Waiter | None, bool]:
         """Choose a poll, and tell whether it has been due for long."""
         patience = self._limits.per * PATIENCE
-        poll = self._polls.first()
-        if poll is not None:
-            return poll, now - poll.since >= patience
-        if not self._bids:
-            return None, False
-        best = self._bids.best(now, partial(self._scarcity, now))
-        return (None, False) if best is None else (best[0], best[1].delay(now) >= patience)
+        plain = self._polls.first()
+        best = self._bids.best(now, partial(self._scarcity, now)) if self._bids else None
+        if best is None:
+            return plain, plain is not None and now - plain.since >= patience
+        waiter, overdue = best[0], best[1].delay(now) >= patience
+        if plain is None or plain.priority > waiter.priority:
+            return waiter, overdue
+        if plain.priority < waiter.priority or not overdue or self._bid_was_last:
+            return plain, now - plain.since >= patience
+        return waiter, overdue
 
     def _scarcity(self, now: float, priority: int) -> Scarcity:
         """Tell how scarce requests and slots are for a poll of a priority."""
@@ -504,9 +514,11 @@ class Limiter:
         return overdue and not self._poll_was_last
 
     def _grant(self, waiter: _Waiter, now: float) -> None:
+        if not waiter.wants_slot:
+            self._bid_was_last = waiter in self._bids
         self._dequeue(waiter)
         slot = self._slots.take(now) if waiter.wants_slot else None
-        token = self._window.take() if waiter.counted else None
+        token = self._window.take() if self._counts(waiter) else None
         self._granted.setdefault(waiter.priority, deque(maxlen=MOST_KEPT)).append(now)
         waiter.outcome = Permit(self._settle, self._hold, token, self._gate.enter(), slot)
         waiter.wake()
@@ -572,7 +584,7 @@ class Limiter:
         submission, poll = self._submissions.first(), self._polls.first()
         if submission is not None and self._slots.free > 0:
             priorities.add(submission.priority)
-        if poll is not None:
+        if poll is not None and self._counts(poll):
             priorities.add(poll.priority)
         return {priority for priority in priorities if self._room(priority, now) <= 0}
 
@@ -603,6 +615,7 @@ class Limiter:
         """Attach to the running event loop; what an earlier one left behind is given up."""
         changed = self._clock.enter("the limiter")
         now = self._clock.now()
+        self._loops += changed
         if changed:
             message = "the event loop of this call stood still while another one used the limiter"
             for waiter in self._everyone():
