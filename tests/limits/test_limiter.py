@@ -18,7 +18,7 @@ from anyio.lowlevel import checkpoint
 
 from wavespeed_async.errors import LimiterTimeoutError, RateLimitError
 from wavespeed_async.limits import Limiter, Limits
-from wavespeed_async.limits._limiter import _Waiter
+from wavespeed_async.limits._permit import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,14 +157,14 @@ async def test_polls_that_do_not_count_pass_a_full_window() -> None:
 @contextmanager
 def _counting_wakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     woken: list[Any] = []
-    wake = _Waiter.wake
+    wake = Waiter.wake
 
-    def count(waiter: _Waiter) -> None:
+    def count(waiter: Waiter) -> None:
         woken.append(waiter)
         wake(waiter)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Waiter, "wake", count)
+        patch.setattr(Waiter, "wake", count)
         yield woken
 
 

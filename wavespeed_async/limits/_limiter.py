@@ -13,10 +13,6 @@ it would find is expected to have been ready for as long; from there on they tak
 is first come first served, except that polls which bring a bidder are granted by what it says that
 they are worth, and only while that is a request. A submission that lacks a slot holds up nobody.
 
-Urgent callers beside a batch. A batch uses up the window, so that whoever comes then, however
-urgent, waits for it to move on. Therefore, once there are urgent callers, the others leave as many
-requests free as those have had within the last two `per`, up to a twentieth of the window.
-
 Slots of predictions that nobody waits for. The submission at the front, while it lacks a slot, has
 an errand: it asks for such a prediction, through the function that it brought along. It goes on
 waiting meanwhile, and what it got ends its errand.
@@ -26,10 +22,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -39,24 +33,22 @@ from wavespeed_async.limits._agenda import Agenda
 from wavespeed_async.limits._bids import Bids, Scarcity
 from wavespeed_async.limits._gate import Gate
 from wavespeed_async.limits._limits import Limits
+from wavespeed_async.limits._permit import Permit, Waiter
 from wavespeed_async.limits._queue import Queue
+from wavespeed_async.limits._reserve import Reserve
 from wavespeed_async.limits._slots import Slot, Slots
 from wavespeed_async.limits._window import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wavespeed_async.limits._bids import Bidder
-    from wavespeed_async.limits._window import Token
+    from wavespeed_async.limits._permit import Ask
 
-__all__ = ["Ask", "Limiter", "Permit"]
-
-Ask: TypeAlias = Callable[[str], Awaitable[float | None]]
-"""Ask for a prediction by its id: None if it has ended, else in how many seconds to ask again."""
+__all__ = ["Limiter"]
 
 PATIENCE = 1 / 12
 """How long a poll lets submissions pass, as a share of `per`; then they take turns."""
-KEPT, REMEMBERED = 1 / 20, 2
-"""What share of the window is kept free for urgent callers at most, and for how many `per`."""
-MOST_KEPT = 64
 RECALL = 1 / 60
 """How often to look whether what is kept for urgent callers is still needed."""
 ASK_AGAIN = 1 / 60
@@ -64,86 +56,6 @@ ASK_AGAIN = 1 / 60
 TICK = 1e-6
 """Seconds by which the timekeeper oversleeps, so that rounding never wakes it before its time."""
 SNAPSHOT_VERSION = 1
-
-
-class _Settle(Protocol):
-    def __call__(
-        self,
-        permit: Permit,
-        /,
-        *,
-        limited: bool = False,
-        retry_after: float | None = None,
-        lost: bool = False,
-        unsent: bool = False,
-    ) -> float | None: ...
-
-
-class Permit:
-    """Allow one request; report one of `answered`, `given_up`, `withdrawn` when it is over.
-
-    The first report counts; further ones change nothing.
-
-    Attributes:
-        slot: The slot that came with it, if one was asked for.
-        never_left: Whether it was reported as withdrawn.
-    """
-
-    __slots__ = ("_hold", "_settle", "never_left", "passed", "settled", "slot", "token")
-
-    def __init__(
-        self,
-        settle: _Settle,
-        hold: Callable[[Permit], None],
-        token: Token | None,
-        passed: int,
-        slot: Slot | None,
-    ) -> None:
-        self._settle, self._hold = settle, hold
-        self.token: Token | None = token
-        self.passed: int = passed
-        self.settled: bool = False
-        self.never_left: bool = False
-        self.slot: Slot | None = slot
-
-    def held(self) -> None:
-        """Report that the request left, for a server that holds it: it arrives within `uplink`."""
-        self._hold(self)
-
-    def answered(self, *, limited: bool = False, retry_after: float | None = None) -> float | None:
-        """Report an answer; `limited` for a 429, which closes the gate: then answer its pause."""
-        return self._settle(self, limited=limited, retry_after=retry_after)
-
-    def given_up(self) -> None:
-        """Report that no answer will be read: the request may still arrive."""
-        self._settle(self, lost=True)
-
-    def withdrawn(self) -> None:
-        """Report that the request provably never left: its room comes back at once."""
-        self._settle(self, unsent=True)
-
-
-class _Waiter:
-    """Stand in the queue: for a slot and a request, or for a request alone."""
-
-    __slots__ = (
-        "ask", "deadline", "errand", "event", "outcome", "patience", "poll", "priority",
-        "queued", "since", "wants_slot",
-    )  # fmt: skip
-
-    def __init__(self, *, wants_slot: bool, poll: bool, priority: int, ask: Ask | None) -> None:
-        self.wants_slot, self.poll, self.priority, self.ask = wants_slot, poll, priority, ask
-        self.since = 0.0
-        self.deadline = self.patience = math.inf
-        self.queued = True
-        self.outcome: Permit | Exception | None = None
-        self.errand: Slot | None = None
-        self.event: anyio.Event | None = None
-
-    def wake(self) -> None:
-        """Have the waiter look at what it got."""
-        if self.event is not None:
-            self.event.set()
 
 
 class Limiter:
@@ -159,16 +71,16 @@ class Limiter:
         self._window = Window(self._limits)
         self._slots = Slots(self._limits)
         self._gate = Gate(self._limits.per)
-        self._submissions: Queue[_Waiter] = Queue()
-        self._polls: Queue[_Waiter] = Queue()
-        self._bids: Bids[_Waiter] = Bids()
-        self._deadlines: Agenda[_Waiter] = Agenda()
-        self._timekeeper: _Waiter | None = None
+        self._submissions: Queue[Waiter] = Queue()
+        self._polls: Queue[Waiter] = Queue()
+        self._bids: Bids[Waiter] = Bids()
+        self._deadlines: Agenda[Waiter] = Agenda()
+        self._timekeeper: Waiter | None = None
         self._alarm = math.inf
-        self._errand: _Waiter | None = None
+        self._errand: Waiter | None = None
         self._poll_was_last = self._bid_was_last = False
         self._loops = 0
-        self._granted: dict[int, deque[float]] = {}  # for each priority, when, the last few
+        self._reserve = Reserve()
 
     def __repr__(self) -> str:
         return f"<Limiter {self.running} running, {self.waiting} waiting, {self._limits}>"
@@ -249,7 +161,7 @@ class Limiter:
             ConfigurationError: Another event loop that still runs uses this limiter.
         """
         now = self._enter()
-        waiter = _Waiter(wants_slot=slot, poll=poll, priority=priority, ask=ask)
+        waiter = Waiter(wants_slot=slot, poll=poll, priority=priority, ask=ask)
         waiter.since = now
         waiter.deadline = now + timeout
         waiter.patience = timeout if patience is None else patience
@@ -269,7 +181,7 @@ class Limiter:
             return waiter.outcome
         raise waiter.outcome  # type: ignore[misc]  # the wait is over: it is an error
 
-    async def _wait(self, waiter: _Waiter) -> None:
+    async def _wait(self, waiter: Waiter) -> None:
         try:
             while waiter.outcome is None:
                 if waiter.errand is None:
@@ -282,7 +194,7 @@ class Limiter:
         finally:
             self._resign(waiter)
 
-    async def _sleep(self, waiter: _Waiter) -> None:
+    async def _sleep(self, waiter: Waiter) -> None:
         """Sleep until called; the timekeeper, until the clock alone changes something."""
         waiter.event = anyio.Event()
         if self._timekeeper is not None and self._timekeeper is not waiter:
@@ -294,7 +206,7 @@ class Limiter:
             await waiter.event.wait()
         self._schedule(self._clock.now())
 
-    async def _run_errand(self, waiter: _Waiter, slot: Slot) -> None:
+    async def _run_errand(self, waiter: Waiter, slot: Slot) -> None:
         """Ask for a prediction that nobody waits for, and go on waiting meanwhile."""
         answers: list[float | None] = []
         failures: list[Exception] = []
@@ -317,7 +229,7 @@ class Limiter:
         if failures:
             raise failures[0]
 
-    def _end_errand(self, waiter: _Waiter, slot: Slot, ask_in: float | None) -> None:
+    def _end_errand(self, waiter: Waiter, slot: Slot, ask_in: float | None) -> None:
         """Free the slot of a prediction that has ended (None), else put it back in the line."""
         waiter.errand = None
         if self._errand is waiter:
@@ -329,7 +241,7 @@ class Limiter:
             self._slots.postpone(slot, now + ask_in)
         self._schedule(now)
 
-    def _cancel(self, waiter: _Waiter) -> None:
+    def _cancel(self, waiter: Waiter) -> None:
         """Undo what a waiter got, or would have got, when it is cancelled."""
         if waiter.queued:
             self._dequeue(waiter)
@@ -339,7 +251,7 @@ class Limiter:
                 self._slots.release(waiter.outcome.slot)
             waiter.outcome.withdrawn()
 
-    def _resign(self, waiter: _Waiter) -> None:
+    def _resign(self, waiter: Waiter) -> None:
         """Hand over what a waiter did for all when its wait is over."""
         if self._timekeeper is waiter:
             self._timekeeper = None
@@ -446,7 +358,7 @@ class Limiter:
         self._send_errand(now)
         self._set_alarm(now)
 
-    def _next(self, now: float) -> _Waiter | None:
+    def _next(self, now: float) -> Waiter | None:
         """Choose who is served now."""
         self._bids.again = math.inf
         if not self._gate.admits(now):
@@ -461,27 +373,17 @@ class Limiter:
                 return waiter
         return None
 
-    def _counts(self, waiter: _Waiter) -> bool:
+    def _counts(self, waiter: Waiter) -> bool:
         return not waiter.poll or self._limits.polls_count
 
-    def _has_room(self, waiter: _Waiter, now: float) -> bool:
+    def _has_room(self, waiter: Waiter, now: float) -> bool:
         return not self._counts(waiter) or self._room(waiter.priority, now) > 0
 
     def _room(self, priority: int, now: float) -> int:
         """Tell how many requests a priority may send now."""
-        return self._window.free(now) - self._kept(priority, now)
+        return self._window.free(now) - self._reserve.kept(priority, now, self._limits)
 
-    def _kept(self, priority: int, now: float) -> int:
-        """Tell how many requests are kept free for those who are more urgent."""
-        recent = now - REMEMBERED * self._limits.per
-        kept = sum(
-            sum(at > recent for at in granted)
-            for other, granted in self._granted.items()
-            if other < priority
-        )
-        return min(kept, int(self._limits.requests * KEPT))
-
-    def _next_poll(self, now: float) -> tuple[_Waiter | None, bool]:
+    def _next_poll(self, now: float) -> tuple[Waiter | None, bool]:
         """Choose a poll, and tell whether it has been due for long."""
         patience = self._limits.per * PATIENCE
         plain = self._polls.first()
@@ -507,19 +409,19 @@ class Limiter:
         )
 
     def _poll_goes_first(
-        self, submission: _Waiter | None, poll: _Waiter | None, *, overdue: bool
+        self, submission: Waiter | None, poll: Waiter | None, *, overdue: bool
     ) -> bool:
         if submission is None or poll is None or submission.priority != poll.priority:
             return poll is not None and (submission is None or poll.priority < submission.priority)
         return overdue and not self._poll_was_last
 
-    def _grant(self, waiter: _Waiter, now: float) -> None:
+    def _grant(self, waiter: Waiter, now: float) -> None:
         if not waiter.wants_slot:
             self._bid_was_last = waiter in self._bids
         self._dequeue(waiter)
         slot = self._slots.take(now) if waiter.wants_slot else None
         token = self._window.take() if self._counts(waiter) else None
-        self._granted.setdefault(waiter.priority, deque(maxlen=MOST_KEPT)).append(now)
+        self._reserve.note(waiter.priority, now)
         waiter.outcome = Permit(self._settle, self._hold, token, self._gate.enter(), slot)
         waiter.wake()
         self._poll_was_last = not waiter.wants_slot
@@ -536,7 +438,7 @@ class Limiter:
             if waiter.patience < pause:
                 self._refuse(waiter, _paused(pause))
 
-    def _refuse(self, waiter: _Waiter, error: Exception) -> None:
+    def _refuse(self, waiter: Waiter, error: Exception) -> None:
         self._dequeue(waiter)
         waiter.outcome = error
         waiter.wake()
@@ -590,18 +492,18 @@ class Limiter:
 
     def _next_room(self, priority: int, now: float) -> float:
         """Tell when there will be room for a priority, or when to look again."""
-        kept = self._kept(priority, now)
+        kept = self._reserve.kept(priority, now, self._limits)
         at = self._window.next_free(now, kept)
         return min(at, now + self._limits.per * RECALL) if kept else at
 
-    def _queue_of(self, waiter: _Waiter) -> Queue[_Waiter]:
+    def _queue_of(self, waiter: Waiter) -> Queue[Waiter]:
         return self._submissions if waiter.wants_slot else self._polls
 
-    def _everyone(self) -> list[_Waiter]:
+    def _everyone(self) -> list[Waiter]:
         queues = (self._submissions, self._polls, self._bids)
         return [waiter for queue in queues for waiter in queue.everyone()]
 
-    def _dequeue(self, waiter: _Waiter) -> None:
+    def _dequeue(self, waiter: Waiter) -> None:
         if waiter in self._bids:
             self._bids.leave(waiter)
         else:
