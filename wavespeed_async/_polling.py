@@ -162,10 +162,9 @@ class Poller:
 
     def _end(self, watch: _Watch) -> None:
         watch.look.record.end(watch.look)
-        others = self._watches.get(watch.seen.id, [])
-        if watch in others:
-            others.remove(watch)
+        others = [other for other in self._watches.get(watch.seen.id, ()) if other is not watch]
         if others:
+            self._watches[watch.seen.id] = others
             others[0].look.follows = False
         else:
             self._watches.pop(watch.seen.id, None)

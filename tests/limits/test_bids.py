@@ -352,6 +352,25 @@ async def test_whether_polls_count_may_change_while_they_wait(flips: tuple[bool,
     assert limiter.waiting == 0
 
 
+async def test_a_plain_poll_goes_before_one_that_is_not_overdue() -> None:
+    """Somebody asks for it now; the other one's answer has just become likely."""
+    limiter = Limiter(Limits(requests=2))
+    order: list[Any] = []
+    permits = await full(limiter)
+
+    async def look() -> None:
+        (await limiter.acquire(poll=True)).answered()
+        order.append(("plain", 0.0))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(poll, limiter, Worth(), order)
+        tasks.start_soon(look)
+        await anyio.wait_all_tasks_blocked()
+        await answer(permits)
+    assert order[0][0] == "plain"
+    assert len(order) == 2
+
+
 @pytest.mark.parametrize("priority", [0, 9])
 async def test_plain_polls_do_not_starve_those_that_bid(priority: int) -> None:
     """Who asks for results in a loop takes turns with overdue polls, or goes after urgent ones."""

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from wavespeed_async._prediction import Outcome, Prediction
 from wavespeed_async.errors import ConfigurationError, PredictionError, WaveSpeedError
@@ -132,6 +133,7 @@ class Outcomes(AsyncIterator[Outcome]):
                     taken = self._course.take(index, item)
                     group.start_soon(self._run, index, taken, saving)
                     index += 1
+                    await checkpoint()  # one at a time: thousands at once would stall the loop
                     while self._under_way >= self._bound:
                         await self._change()
         except Exception as error:  # noqa: BLE001 (the reader gets it, after what is under way)
