@@ -34,6 +34,7 @@ from wavespeed_async._poll_rule import SNAPSHOT_VERSION, Look, PollRule
 from wavespeed_async._polling import Poller
 from wavespeed_async._transport import Answer, Wire
 from wavespeed_async.batch import Outcomes
+from wavespeed_async.batch._course import Plain
 from wavespeed_async.testing import VirtualClockLoop
 
 if TYPE_CHECKING:
@@ -123,19 +124,14 @@ def cases() -> list[Case]:
         Case("5 s, 100", partial(steady, 5.0, 0.3), sizes=(100,), least=0.90),
         Case("2, 12, 2 s", changing, least=0.85),
     ]
-    others: dict[str, dict[str, Any]] = {
-        "240/min": {"requests": 240},
-        "5 run": {"concurrency": 5},
-        "60 run": {"concurrency": 60},
+    others = {
+        "240/min": Limits(requests=240),
+        "5 run": Limits(concurrency=5),
+        "60 run": Limits(concurrency=60),
     }
     for name, limits in others.items():
         rows += [
-            Case(
-                f"{mean:g} s, {name}",
-                partial(steady, mean, 0.3),
-                limits=Limits(**limits),
-                least=0.80,
-            )
+            Case(f"{mean:g} s, {name}", partial(steady, mean, 0.3), limits=limits, least=0.80)
             for mean in MEANS
         ]
     return rows
@@ -248,11 +244,6 @@ class Runner:
     calls: Calls
     poller: Poller
 
-    @property
-    def width(self) -> int:
-        """How many predictions may run at once."""
-        return self.calls.limiter.limits.concurrency
-
     async def submit_and_wait(self, request: Request, submitted: Any) -> Prediction:
         """Submit and wait."""
         turn = Turn(deadline=anyio.current_time() + TIMEOUT)
@@ -264,10 +255,6 @@ class Runner:
     async def resume(self, prediction: Prediction) -> Prediction:
         """Wait."""
         return await self.poller.wait(prediction, Turn())
-
-    async def save(self, *_: Any) -> list[Path]:
-        """Save nothing."""
-        return []
 
 
 @frozen
@@ -313,7 +300,9 @@ async def run(
         poller.rule = OracleRule(server, started - limiter.now())
     elif learned is not None:
         poller.rule.restore(learned)
-    async with Outcomes(Runner(calls, poller), (request for _ in latencies)) as outcomes:
+    course = Plain(cast("Any", Runner(calls, poller)))  # without a journal it needs no more
+    items = (request for _ in latencies)
+    async with Outcomes(course, items, width=limits.concurrency) as outcomes:
         async for outcome in outcomes:
             outcome.unwrap()
     seconds = anyio.current_time() - started

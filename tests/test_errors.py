@@ -40,6 +40,7 @@ HOUSE = {
     "ModerationError": {"PredictionFailedError"},
     "PredictionTimeoutError": {"PredictionError", "TimeoutError"},
     "WebhookVerificationError": {"WaveSpeedError"},
+    "JournalError": {"WaveSpeedError"},
 }
 """The tree that applications rely on: each class by its bases."""
 
@@ -64,6 +65,8 @@ ARGUMENTS: dict[str, Any] = {
     "code": 1401,
     "message": "what the API said",
     "retry_after": 2.5,
+    "unwritten": ("6488c2754f6f4dfea924382fa14d11bd",),
+    "absent": True,
     "sent": False,
     "prediction": PREDICTION,
 }
@@ -174,7 +177,7 @@ def test_each_error_knows_its_predictions_id(kind: type[WaveSpeedError]) -> None
     if "prediction_id" in parameters or "prediction" in parameters:
         assert _filled(kind).prediction_id == PREDICTION.id
     else:
-        assert kind.__name__ == "SubmissionUnconfirmedError" or issubclass(
+        assert kind.__name__ in {"SubmissionUnconfirmedError", "JournalError"} or issubclass(
             kind, InvalidRequestError
         )
 

@@ -513,7 +513,7 @@ async def test_an_answer_that_is_overtaken_changes_nothing() -> None:
         bench.poller.arrive(done)
         return Prediction(id=ID, status=Status.PROCESSING)
 
-    bench.calls.read = overtake  # type: ignore[method-assign]  # an answer without an await
+    bench.calls.read = overtake  # type: ignore[assignment, method-assign]  # an answer without an await
     assert (await run(bench)).status is Status.COMPLETED
     assert bench.limiter.running == 0
 

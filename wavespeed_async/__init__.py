@@ -12,6 +12,7 @@ from wavespeed_async._events import (
     RequestAnswered,
     RequestFailed,
     RequestSent,
+    SubmissionFound,
     SubmissionUnconfirmed,
 )
 from wavespeed_async._prediction import Outcome, Prediction, Status
@@ -27,6 +28,7 @@ from wavespeed_async.errors import (
     InsufficientCreditsError,
     InternalServerError,
     InvalidRequestError,
+    JournalError,
     LimiterTimeoutError,
     ModerationError,
     NotFoundError,
@@ -68,6 +70,7 @@ __all__ = [
     "InsufficientCreditsError",
     "InternalServerError",
     "InvalidRequestError",
+    "JournalError",
     "Limiter",
     "LimiterPaused",
     "LimiterTimeoutError",
@@ -94,6 +97,7 @@ __all__ = [
     "RequestFailed",
     "RequestSent",
     "Status",
+    "SubmissionFound",
     "SubmissionUnconfirmed",
     "SubmissionUnconfirmedError",
     "WaveSpeedError",

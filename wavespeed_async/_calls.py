@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -52,13 +52,44 @@ if TYPE_CHECKING:
     from wavespeed_async.limits._slots import Slot
     from wavespeed_async.models._request import Request
 
-__all__ = ["Calls", "Submitted", "Turn", "result_path"]
+__all__ = ["Calls", "Mark", "Recorder", "Submitted", "Turn", "result_path"]
 
-LAST_WORD = 2.0
-"""Seconds that a submission on its way is given to be answered after its call was cancelled."""
+LAST_WORD, RECORDED_LAST_WORD = 2.0, 1.0
+"""Seconds that a submission on its way is given to be answered after its call was cancelled; less
+where it is written down, so that it can be looked for."""
+
+LIST_PATH = "/api/v3/predictions"
 
 Submitted: TypeAlias = Callable[[Prediction], object]
 """Is told a prediction as soon as its id is known, even where the call is being cancelled."""
+
+
+class Mark(Protocol):
+    """Name a submission to a recorder, and hear what becomes of it."""
+
+    def withdrawn(self) -> None:
+        """Hear that it provably made nothing: it never left, or was refused."""
+        ...
+
+    def lost(self, slot: Slot) -> None:
+        """Hear that it may run, in this slot, while its id is unknown."""
+        ...
+
+
+class Recorder(Protocol):
+    """Write down what leaves, so that a later process knows of it."""
+
+    async def sending(self, kind: str, *, counts: bool, mark: Mark | None) -> int:
+        """Write down a request before it leaves; what this raises keeps it from leaving."""
+        ...
+
+    def answered(self, number: int, *, lost: bool) -> None:
+        """Hear that it was answered, or given up."""
+        ...
+
+    def unsent(self, number: int) -> None:
+        """Hear that it provably never left."""
+        ...
 
 
 @frozen
@@ -103,6 +134,7 @@ class Calls:
         dice: random.Random,
     ) -> None:
         self.limiter = limiter
+        self.recorders: list[Recorder] = []
         self._transport = transport
         self._max_retries = max_retries
         self._observe = observe
@@ -179,12 +211,66 @@ class Calls:
     async def read(self, prediction_id: str, permit: Permit, version: str) -> Prediction:
         """Ask for a prediction now; an answer about another one is none."""
         path = result_path(prediction_id, version)
-        answer = await self._transport.send("GET", path, permit=permit)
+        sending = partial(self._transport.send, "GET", path, permit=permit)
+        answer = await self._recorded("poll", permit, sending)
         prediction = decode_prediction(self._data(answer))
         if prediction.id != prediction_id:
             text = f"asked for prediction {prediction_id}, the answer is about {prediction.id}"
             raise APIResponseError(text, status_code=answer.status_code)
         return prediction
+
+    async def listing(self, query: Mapping[str, object], turn: Turn) -> Mapping[str, object]:
+        """Ask for one page of the list of predictions; failures that may pass are tried again.
+
+        Raises:
+            APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
+        """
+        waits = pauses(self._dice)
+        tries_left = self._max_retries
+        while True:
+            permit = await self.limiter.acquire(
+                priority=turn.priority, timeout=turn.left(), patience=turn.patience
+            )
+            sending = partial(
+                self._transport.send, "POST", LIST_PATH, permit=permit, content=encode_json(query)
+            )
+            try:
+                return self._data(await self._recorded("list", permit, sending))
+            except WaveSpeedError as error:
+                turn = self._started(turn)
+                spared = turn.stubborn and isinstance(error, RateLimitError)
+                pause = self.pause(error, turn, 1 if spared else tries_left, next(waits))
+                self.failed("POST", LIST_PATH, error, pause)
+                if pause is None:
+                    raise
+                tries_left -= not spared
+            await anyio.sleep(pause)
+
+    async def _recorded(
+        self,
+        kind: str,
+        permit: Permit,
+        send: Callable[[], Awaitable[Answer]],
+        mark: Mark | None = None,
+    ) -> Answer:
+        """Send a request that all recorders have written down."""
+        noted: list[tuple[Recorder, int]] = []
+        counts = kind != "poll" or self.limiter.limits.polls_count
+        is_lost = True
+        try:
+            for recorder in tuple(self.recorders):
+                number = await recorder.sending(kind, counts=counts, mark=mark)
+                noted.append((recorder, number))
+            answer = await send()
+            is_lost = False
+        finally:
+            permit.withdrawn()  # of no effect where it was sent
+            for recorder, number in noted:
+                if permit.never_left:
+                    recorder.unsent(number)
+                else:
+                    recorder.answered(number, lost=is_lost)
+        return answer
 
     # --- submitting ------------------------------------------------------------------------------
 
@@ -195,6 +281,7 @@ class Calls:
         *,
         ask: Ask,
         submitted: Submitted | None = None,
+        mark: Mark | None = None,
     ) -> Prediction:
         """Submit a request; its slot is attended when this returns.
 
@@ -216,7 +303,7 @@ class Calls:
                 ask=ask,
             )
             try:
-                return await self._submit_once(request, body, permit, submitted)
+                return await self._submit_once(request, body, permit, submitted, mark)
             except (APIConnectionError, RateLimitError) as error:
                 turn = self._started(turn)
                 pause = self._pause_before_submitting(error, turn, tries_left, next(waits))
@@ -244,7 +331,12 @@ class Calls:
         return self.pause(error, turn, tries_left, pause)
 
     async def _submit_once(
-        self, request: Request, body: bytes, permit: Permit, submitted: Submitted | None
+        self,
+        request: Request,
+        body: bytes,
+        permit: Permit,
+        submitted: Submitted | None,
+        mark: Mark | None,
     ) -> Prediction:
         """Submit; if cancelled on the way, leave behind a prediction that somebody knows of."""
         known: list[Prediction] = []
@@ -257,7 +349,9 @@ class Calls:
         await self._cancel_unsent(permit)
         wire = self._transport.wire()
         try:
-            return await _outlive(partial(self._submit, request, body, permit, note, wire), wire)
+            sending = partial(self._submit, request, body, permit, note, wire=wire, mark=mark)
+            last_word = LAST_WORD if mark is None else RECORDED_LAST_WORD
+            return await _outlive(sending, wire, last_word)
         except anyio.get_cancelled_exc_class():
             for prediction in known:
                 if not prediction.status.ended:
@@ -274,25 +368,38 @@ class Calls:
             raise
 
     async def _submit(
-        self, request: Request, body: bytes, permit: Permit, note: Submitted, wire: Wire
+        self,
+        request: Request,
+        body: bytes,
+        permit: Permit,
+        note: Submitted,
+        *,
+        wire: Wire,
+        mark: Mark | None,
     ) -> Prediction:
         """Send a submission and settle its slot, whatever comes."""
         slot = _slot(permit)
+        sending = partial(
+            self._transport.send,
+            "POST",
+            _submit_path(request),
+            permit=permit,
+            content=body,
+            held=_is_held(request),
+            wire=wire,
+        )
         try:
-            answer = await self._transport.send(
-                "POST",
-                _submit_path(request),
-                permit=permit,
-                content=body,
-                held=_is_held(request),
-                wire=wire,
-            )
+            answer = await self._recorded("submit", permit, sending, mark)
             prediction = self._submitted(request, answer)
         except BaseException as error:
             if permit.never_left or _was_refused(error):
                 self.limiter.release(slot)
+                if mark is not None:
+                    mark.withdrawn()
                 raise
             self.limiter.abandon(slot)
+            if mark is not None:
+                mark.lost(slot)
             self.tell(SubmissionUnconfirmed(request=request))
             if not isinstance(error, WaveSpeedError):
                 raise
@@ -342,8 +449,8 @@ class Calls:
 T = TypeVar("T")
 
 
-async def _outlive(send: Callable[[], Awaitable[T]], wire: Wire) -> T:
-    """Run `send`; if cancelled once anything may have left, let it go on for LAST_WORD at most."""
+async def _outlive(send: Callable[[], Awaitable[T]], wire: Wire, last_word: float) -> T:
+    """Run `send`; if cancelled once anything may have left, let it go on for `last_word` more."""
     results: list[T] = []
     errors: list[Exception] = []
     over = anyio.Event()
@@ -362,7 +469,7 @@ async def _outlive(send: Callable[[], Awaitable[T]], wire: Wire) -> T:
         try:
             await over.wait()
         except anyio.get_cancelled_exc_class():
-            shield.deadline = anyio.current_time() + (LAST_WORD if wire.may_have_left else 0.0)
+            shield.deadline = anyio.current_time() + (last_word if wire.may_have_left else 0.0)
             raise
     if errors:
         raise errors[0]

@@ -7,10 +7,12 @@ import inspect
 import math
 import os
 import random
+import secrets
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
 from urllib.parse import urlsplit
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
 from attrs import evolve, frozen
@@ -20,7 +22,7 @@ from wavespeed_async._codec import decode_id
 from wavespeed_async._media import Storage
 from wavespeed_async._polling import Poller
 from wavespeed_async._prediction import Outcome, Prediction
-from wavespeed_async.batch import Outcomes
+from wavespeed_async.batch import Journaled, Outcomes, Plain, SqliteStore
 from wavespeed_async.errors import APIConnectionError, ConfigurationError, InvalidRequestError
 from wavespeed_async.limits import Limiter, Limits
 from wavespeed_async.models import (
@@ -33,17 +35,17 @@ from wavespeed_async.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from types import TracebackType
 
     import httpx
 
-    from wavespeed_async._calls import Submitted
-    from wavespeed_async._events import Observer
+    from wavespeed_async._calls import Mark, Recorder, Submitted
+    from wavespeed_async._events import Event, Observer
     from wavespeed_async._poll_rule import PollRule
     from wavespeed_async._transport import Transport
     from wavespeed_async.batch import Items
+    from wavespeed_async.limits import Slot
 
 __all__ = ["AsyncWaveSpeed"]
 
@@ -105,7 +107,12 @@ class _Account:
     dice: random.Random
 
     async def submit(
-        self, request: Request, turn: Turn, defaults: _Defaults, submitted: Submitted | None = None
+        self,
+        request: Request,
+        turn: Turn,
+        defaults: _Defaults,
+        submitted: Submitted | None = None,
+        mark: Mark | None = None,
     ) -> Prediction:
         """Submit a request; its slot is attended when this returns."""
         if not isinstance(request, Request):
@@ -114,13 +121,19 @@ class _Account:
             )
         if defaults.choose_seeds:
             request = request.with_seed(self.dice)
-        return await self.calls.submit(request, turn, ask=self.poller.ask, submitted=submitted)
+        ask = self.poller.ask
+        return await self.calls.submit(request, turn, ask=ask, submitted=submitted, mark=mark)
 
     async def run(
-        self, request: Request, turn: Turn, defaults: _Defaults, submitted: Submitted | None = None
+        self,
+        request: Request,
+        turn: Turn,
+        defaults: _Defaults,
+        submitted: Submitted | None = None,
+        mark: Mark | None = None,
     ) -> Prediction:
         """Submit and wait; a turn without a deadline gets one that counts from the submission."""
-        prediction = await self.submit(request, turn, defaults, submitted)
+        prediction = await self.submit(request, turn, defaults, submitted, mark)
         if turn.deadline == math.inf:
             turn = evolve(turn, deadline=anyio.current_time() + defaults.timeout)
         return await self.poller.wait(prediction, turn, attended=True)
@@ -354,23 +367,58 @@ class AsyncWaveSpeed:
 
     # --- many requests ---------------------------------------------------------------------------
 
-    def batch(self, requests: Items, *, save_to: str | os.PathLike[str] | None = None) -> Outcomes:
+    def batch(
+        self,
+        requests: Items,
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        save_to: str | os.PathLike[str] | None = None,
+        resubmit_unconfirmed: bool = False,
+    ) -> Outcomes:
         """Run any number of requests, and iterate over their outcomes as they end.
 
         Use it as `async with client.batch(…) as outcomes: async for outcome in outcomes: …`.
+
+        With a journal the same call goes on where an earlier one stopped, however that ended:
+        nothing is submitted twice, what ended is handed out again with its seed, a file that is
+        missing is fetched again, and the limits hold across the restart. A submission whose answer
+        was lost is looked for in the API's list, then and during the run.
 
         Args:
             requests: Requests, and predictions or ids that run already; iterable or async iterable,
                 of any length: it is read no further than the limits allow. It is read on the event
                 loop, so what blocks belongs into an async iterable.
+            journal: A file that keeps what is sent and made; it is made if need be. One process at
+                a time uses it, and only for requests of which it knows some.
             save_to: A folder to write the outputs to, beside the run.
+            resubmit_unconfirmed: With a journal: submit again what may have been submitted and is
+                not in the API's list. If it exists after all, it is billed twice.
+
+        Raises:
+            ConfigurationError: On entering, or at the first outcome: the journal is in use, of
+                another version, damaged, or of other requests. Nothing was sent.
+            JournalError: While iterating: it cannot be written any more. What runs has ended first.
         """
         runner = _BatchRunner(self._account, self._defaults)
-        return Outcomes(runner, requests, save_to=save_to)
+        if journal is None:
+            return Outcomes(Plain(runner), requests, width=runner.width, save_to=save_to)
+        folder = Path(journal).parent
+        course = Journaled(runner, SqliteStore(journal), folder, resubmit=resubmit_unconfirmed)
+        return Outcomes(course, requests, width=runner.width, save_to=save_to)
 
-    async def run_all(self, requests: Iterable[Request | Prediction | str]) -> list[Outcome]:
-        """Run requests and answer their outcomes in the order of the requests."""
-        async with self.batch(requests) as outcomes:
+    async def run_all(
+        self,
+        requests: Iterable[Request | Prediction | str],
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        save_to: str | os.PathLike[str] | None = None,
+        resubmit_unconfirmed: bool = False,
+    ) -> list[Outcome]:
+        """Run requests as `batch` does, and answer their outcomes in the order of the requests."""
+        batch = self.batch(
+            requests, journal=journal, save_to=save_to, resubmit_unconfirmed=resubmit_unconfirmed
+        )
+        async with batch as outcomes:
             ended = [outcome async for outcome in outcomes]
         return sorted(ended, key=lambda outcome: outcome.index)
 
@@ -390,14 +438,37 @@ class _BatchRunner:
     @property
     def width(self) -> int:
         """How many predictions may run at once."""
-        return self.account.limiter.limits.concurrency
+        return self.limits.concurrency
 
-    async def submit_and_wait(self, request: Request, submitted: Submitted) -> Prediction:
+    @property
+    def limits(self) -> Limits:
+        """What the account is allowed."""
+        return self.account.limiter.limits
+
+    @property
+    def owner(self) -> str:
+        """A name for its limiter, as long as that lives."""
+        return _owners.setdefault(self.account.limiter, secrets.token_hex(8))
+
+    @property
+    def recorders(self) -> list[Recorder]:
+        """Who writes down what the client sends."""
+        return self.account.calls.recorders
+
+    def seeded(self, request: Request) -> Request:
+        """Draw a seed that is left open, where the client draws them."""
+        return request.with_seed(self.account.dice) if self.defaults.choose_seeds else request
+
+    async def submit_and_wait(
+        self, request: Request, submitted: Submitted, mark: Mark | None = None
+    ) -> Prediction:
         """Submit a request, however long its turn takes to come, and wait for its end."""
+        return await self.account.run(request, self._patient(), self.defaults, submitted, mark)
+
+    def _patient(self) -> Turn:
         defaults = self.defaults
         priority = defaults.priority + BEHIND
-        turn = Turn(patience=defaults.timeout, priority=priority, stubborn=True)
-        return await self.account.run(request, turn, defaults, submitted)
+        return Turn(patience=defaults.timeout, priority=priority, stubborn=True)
 
     async def resume(self, prediction: Prediction) -> Prediction:
         """Wait for the end of a prediction that runs already."""
@@ -410,6 +481,34 @@ class _BatchRunner:
         """Write its outputs into a folder."""
         return await self.account.storage.save(prediction, directory)
 
+    async def page(self, query: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask for one page of the API's list of predictions."""
+        return await self.account.calls.listing(query, self._patient())
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Have the limiter count what an earlier process did."""
+        self.account.limiter.restore(snapshot)
+
+    def occupy(self, slot: Slot | None, prediction_id: str) -> None:
+        """Have a prediction that was found hold a slot: the one of its submission, if known."""
+        limiter = self.account.limiter
+        if slot is not None:
+            limiter.name(slot, prediction_id)
+        else:
+            limiter.adopt(prediction_id)
+            limiter.leave(prediction_id)
+
+    def vacate(self, slot: Slot | None) -> None:
+        """Give back the slot of a submission that made nothing."""
+        if slot is not None:
+            self.account.limiter.release(slot)
+
+    def tell(self, event: Event) -> None:
+        """Tell the observer what happened."""
+        self.account.calls.tell(event)
+
+
+_owners: WeakKeyDictionary[Limiter, str] = WeakKeyDictionary()
 
 # --- limiters that clients share -----------------------------------------------------------------
 

@@ -32,6 +32,7 @@ __all__ = [
     "RequestAnswered",
     "RequestFailed",
     "RequestSent",
+    "SubmissionFound",
     "SubmissionUnconfirmed",
     "notify",
 ]
@@ -116,6 +117,13 @@ class SubmissionUnconfirmed(Event):
     """Tell that a submission may exist and be billed, although no usable answer came."""
 
     request: Request
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class SubmissionFound(Event):
+    """Tell that an unconfirmed submission was found in the API's list: its prediction exists."""
+
+    prediction: Prediction
 
 
 @frozen(kw_only=True, eq=False, repr=False)

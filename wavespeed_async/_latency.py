@@ -34,6 +34,8 @@ SPREAD_OF_TWO = 0.4
 LEAST_VARIANCE = 1e-4
 FEWEST, LEFT, APART = 3, 0.2, 0.7
 """Two peaks have this many times each, leave this share of the variance, and are as far apart."""
+NEWS = 16
+"""The latency is worked out anew when more than a sixteenth of what it knows has changed."""
 ROUNDS = 3
 """How often what runs still is estimated anew."""
 NEVER = 1e-12
@@ -128,7 +130,7 @@ class LatencyRecord:
         self._running: dict[Hashable, float] = {}  # in the order of their birth: age when missed
         self._missed: dict[Hashable, float] = {}
         self._latency: Latency | None = None
-        self._stale = False
+        self._news = 0  # what the latency does not know of yet
 
     @property
     def oldest(self) -> Hashable | None:
@@ -149,7 +151,7 @@ class LatencyRecord:
     def seconds(self, seconds: Sequence[float]) -> None:
         self._seen.clear()
         self._seen.extend(math.log(max(value, 1e-3)) for value in seconds)
-        self._latency, self._stale = None, True
+        self._latency, self._news = None, REMEMBERED
 
     def begin(self, look: Hashable) -> None:
         """Note that a prediction runs."""
@@ -159,13 +161,13 @@ class LatencyRecord:
         """Note that a prediction was found running at an age, in seconds."""
         self._missed.pop(look, None)
         self._missed[look] = age
-        self._stale = True
+        self._news += 1
 
     def end(self, look: Hashable) -> None:
         """Note that a prediction runs no longer, or is no longer waited for."""
         self._running.pop(look, None)
         if self._missed.pop(look, None) is not None:
-            self._stale = True
+            self._news += 1
 
     def learn(self, missed: float, ready: float, inference: float | None) -> None:
         """Note a prediction: not ready at age `missed`, ready at age `ready`, all in seconds."""
@@ -174,18 +176,18 @@ class LatencyRecord:
         else:
             seconds = min(max(inference, missed), ready)
         self._seen.append(math.log(max(seconds, 1e-3)))
-        self._stale = True
+        self._news += 1
 
     @property
     def latency(self) -> Latency | None:
         """What is known so far; None before the first prediction has ended."""
-        if self._stale and self._seen:
+        if self._seen and self._news * NEWS > len(self._seen):
             known = self._latency.parts[-1] if self._latency else None
             known = known if known and known.weight == 1 else None  # what was one peak
             missed = [math.log(age) for age in islice(reversed(self._missed.values()), REMEMBERED)]
             two = _two_peaks(sorted(self._seen), missed)
             self._latency = two or Latency((_one_peak(self._seen, missed, known),))
-        self._stale = False
+            self._news = 0
         return self._latency
 
 

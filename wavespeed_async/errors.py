@@ -22,6 +22,7 @@
           ModerationError              refused by content moderation
         PredictionTimeoutError         (TimeoutError) it still runs: its id resumes it
       WebhookVerificationError         this call is not from the API
+      JournalError                     a batch's journal cannot be written: nothing more is sent
 
 Every exception pickles, and carries the prediction's id wherever one is known.
 """
@@ -45,6 +46,7 @@ __all__ = [
     "InsufficientCreditsError",
     "InternalServerError",
     "InvalidRequestError",
+    "JournalError",
     "LimiterTimeoutError",
     "ModerationError",
     "NotFoundError",
@@ -143,11 +145,15 @@ class SubmissionUnconfirmedError(APIConnectionError):
 
     Attributes:
         request: What was submitted.
+        absent: Whether it was looked for in the API's list, and is not there.
     """
 
-    def __init__(self, message: str, *, request: Request | None = None) -> None:
+    def __init__(
+        self, message: str, *, request: Request | None = None, absent: bool = False
+    ) -> None:
         super().__init__(message)
         self.request = request
+        self.absent = absent
 
 
 class APIResponseError(WaveSpeedError):
@@ -272,6 +278,18 @@ class PredictionTimeoutError(PredictionError, TimeoutError):
 
 class WebhookVerificationError(WaveSpeedError):
     """Say that a call that claims to be a webhook is not shown to be from the API."""
+
+
+class JournalError(WaveSpeedError):
+    """Say that the journal of a batch cannot be written any more: it stops submitting.
+
+    Attributes:
+        unwritten: The ids of predictions that exist and are not in the journal: keep them.
+    """
+
+    def __init__(self, message: str, *, unwritten: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.unwritten = unwritten
 
 
 def shown(value: object) -> str:

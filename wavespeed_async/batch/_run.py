@@ -9,82 +9,60 @@ input of any length needs the same memory, and a slow reader slows the run.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from wavespeed_async._prediction import Outcome, Prediction
-from wavespeed_async.errors import (
-    ConfigurationError,
-    InvalidRequestError,
-    PredictionError,
-    WaveSpeedError,
-)
-from wavespeed_async.models._request import Request
+from wavespeed_async.errors import ConfigurationError, PredictionError, WaveSpeedError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
-__all__ = ["Items", "Outcomes", "Runner"]
+    from wavespeed_async.batch._course import Course, Items, Taken
 
-Items: TypeAlias = Iterable[Request | Prediction | str] | AsyncIterable[Request | Prediction | str]
+__all__ = ["Outcomes"]
 
 AT_ONCE = 8
 """Predictions whose outputs are fetched at once."""
-
-
-class Runner(Protocol):
-    """What a batch needs of a client."""
-
-    @property
-    def width(self) -> int:
-        """How many predictions may run at once."""
-        ...
-
-    async def submit_and_wait(
-        self, request: Request, submitted: Callable[[Prediction], object]
-    ) -> Prediction:
-        """Submit a request and wait for its end; tell its id as soon as it is known."""
-        ...
-
-    async def resume(self, prediction: Prediction) -> Prediction:
-        """Wait for the end of a prediction that runs already."""
-        ...
-
-    async def save(self, prediction: Prediction, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write its outputs into a folder."""
-        ...
 
 
 class Outcomes(AsyncIterator[Outcome]):
     """Run a batch for as long as its block lasts; iterate over its outcomes as they end.
 
     Leaving the block early cancels what has not been submitted; the outcomes that had come by then
-    can still be read after it. An exception of the block's body
-    passes through as it is. Input that raises ends the run: what is under way still ends first,
-    then the iteration raises it.
+    can still be read after it. An exception of the block's body passes through as it is. Input that
+    raises ends the run, as a journal does that cannot be written: what is under way still ends
+    first, then the iteration raises it.
     """
 
     def __init__(
-        self, runner: Runner, items: Items, *, save_to: str | os.PathLike[str] | None = None
+        self,
+        course: Course,
+        items: Items,
+        *,
+        width: int,
+        save_to: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._runner = runner
+        self._course = course
         self._items = items
         self._save_to = save_to
-        self._bound = 2 * runner.width + 1
+        self._bound = 2 * width + 1
         self._under_way = 0
         self._running: dict[int, Prediction] = {}
         self._ended: deque[Outcome] = deque()
         self._input_over = False
         self._input_error: Exception | None = None
+        self._told = False
         self._group: TaskGroup
+        self._around: AbstractAsyncContextManager[None]
         self._entered = self._left = False
         self._changed = anyio.Event()
 
@@ -98,6 +76,8 @@ class Outcomes(AsyncIterator[Outcome]):
             message = "a batch runs once: call client.batch(…) again"
             raise ConfigurationError(message)
         self._entered = True
+        self._around = self._course.running()
+        await self._around.__aenter__()
         self._group = await anyio.create_task_group().__aenter__()
         self._group.start_soon(self._feed, self._group)
         return self
@@ -112,7 +92,10 @@ class Outcomes(AsyncIterator[Outcome]):
         # the body raised stays out of it and goes on by itself.
         self._left = True
         self._group.cancel_scope.cancel()
-        await self._group.__aexit__(None, None, None)
+        try:
+            await self._group.__aexit__(None, None, None)
+        finally:
+            await self._around.__aexit__(None, None, None)
 
     def __aiter__(self) -> Self:
         return self
@@ -123,12 +106,17 @@ class Outcomes(AsyncIterator[Outcome]):
             raise ConfigurationError(message)
         while not self._ended:
             if self._left or (self._input_over and self._under_way == 0):
-                error, self._input_error = self._input_error, None
-                raise error or StopAsyncIteration
+                raise self._last_word() or StopAsyncIteration
             await self._change()
         self._under_way -= 1
         self._tell()
         return self._ended.popleft()
+
+    def _last_word(self) -> Exception | None:
+        """Answer, once, what ended the run before its input was done."""
+        error = None if self._told else self._input_error or self._course.failure
+        self._told = True
+        return error
 
     # --- the tasks -------------------------------------------------------------------------------
 
@@ -136,10 +124,13 @@ class Outcomes(AsyncIterator[Outcome]):
         index = 0
         saving = anyio.CapacityLimiter(AT_ONCE)
         try:
-            async with aclosing(_each(self._items)) as items:
+            async with aclosing(self._course.admitted(self._items)) as items:
                 async for item in items:
+                    if self._course.failure is not None:
+                        break
                     self._under_way += 1
-                    group.start_soon(self._run, index, item, saving)
+                    taken = self._course.take(index, item)
+                    group.start_soon(self._run, index, taken, saving)
                     index += 1
                     while self._under_way >= self._bound:
                         await self._change()
@@ -148,27 +139,27 @@ class Outcomes(AsyncIterator[Outcome]):
         self._input_over = True
         self._tell()
 
-    async def _run(self, index: int, item: Any, saving: anyio.CapacityLimiter) -> None:
-        request = item if isinstance(item, Request) else None
+    async def _run(self, index: int, taken: Taken, saving: anyio.CapacityLimiter) -> None:
         prediction: Prediction | None = None
         paths: tuple[Path, ...] = ()
         failure: Exception | None = None
         try:
-            prediction = await self._finish(index, item)
+            prediction = await self._finish(index, taken)
             if self._save_to is not None:
                 async with saving:
-                    paths = tuple(await self._runner.save(prediction, self._save_to))
+                    paths = await self._course.save(taken, prediction, self._save_to)
         except Exception as error:  # noqa: BLE001 (a failure is a value here)
             failure = error
             if prediction is None:
                 prediction = self._seen(index, error)
+            self._course.failed(taken, error)
         except BaseException:
             if prediction is not None:  # it was paid for: whoever reads on learns of it
                 self._ended.append(_unsaved(index, prediction))
             raise
         outcome = Outcome(
             index=index,
-            request=prediction.request if prediction and prediction.request else request,
+            request=prediction.request if prediction and prediction.request else taken.request,
             prediction=prediction,
             error=failure,
             paths=paths,
@@ -176,21 +167,11 @@ class Outcomes(AsyncIterator[Outcome]):
         self._ended.append(outcome)
         self._tell()
 
-    async def _finish(self, index: int, item: Any) -> Prediction:
+    async def _finish(self, index: int, taken: Taken) -> Prediction:
         def note(prediction: Prediction) -> None:
             self._running[index] = prediction
 
-        if isinstance(item, Request):
-            prediction = await self._runner.submit_and_wait(item, note)
-        elif isinstance(item, Prediction | str):
-            known = item if isinstance(item, Prediction) else Prediction(id=item)
-            note(known)
-            prediction = await self._runner.resume(known)
-        else:
-            allowed = "a request, a prediction or an id"
-            raise InvalidRequestError.of(
-                owner="batch", field=f"item {index}", value=item, allowed=allowed
-            )
+        prediction = await self._course.finish(taken, note)
         self._running.pop(index, None)
         return prediction
 
@@ -218,17 +199,3 @@ def _unsaved(index: int, prediction: Prediction) -> Outcome:
     message = f"the batch was left before the pictures of {prediction.id} were saved"
     error = WaveSpeedError(message, prediction_id=prediction.id)
     return Outcome(index=index, request=prediction.request, prediction=prediction, error=error)
-
-
-async def _each(items: Items) -> AsyncGenerator[Any, None]:
-    """Iterate over either kind of iterable; an async generator is closed in any case."""
-    if not isinstance(items, AsyncIterable):
-        for item in items:
-            yield item
-        return
-    try:
-        async for item in items:
-            yield item
-    finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()

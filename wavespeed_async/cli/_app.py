@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from wavespeed_async._codec import request_from
 from wavespeed_async._version import __version__
+from wavespeed_async.batch import wanted
 from wavespeed_async.cli._emulator_flags import FaultFlags, SettingFlags
 from wavespeed_async.cli._fields import Field, fields_of, json_value, short_name
 from wavespeed_async.cli._files import Item, read_requests
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["call"]
 
 USUAL = Limits()
+JOURNAL = "journal.sqlite"
+"""The journal of a batch, in the folder of its pictures."""
 
 
 @Parameter(name="*", group=Group("This run", sort_key=1))
@@ -56,8 +59,8 @@ class Options:
     timeout: float = 600.0
     base_url: str | None = None
 
-    def plan(self) -> Plan:
-        """Answer what a session takes.
+    def plan(self, **more: Any) -> Plan:
+        """Answer what a session takes, `more` of it from elsewhere.
 
         Raises:
             ConfigurationError: A limit cannot be.
@@ -68,7 +71,9 @@ class Options:
             concurrency=self.concurrency,
             min_poll_interval=self.min_poll_interval,
         )
-        return Plan(out=self.out, limits=limits, timeout=self.timeout, base_url=self.base_url)
+        return Plan(
+            out=self.out, limits=limits, timeout=self.timeout, base_url=self.base_url, **more
+        )
 
 
 USUAL_OPTIONS = Options()
@@ -112,7 +117,10 @@ def call(arguments: Sequence[str]) -> int:
 
 
 def _make(request: Request, options: Options) -> int:
-    return run_until_signal(Session([Item(request)], options.plan()).run)
+    """Make one request's pictures; if this is interrupted, the same command goes on."""
+    journal = options.out / f".run-{wanted(request).digest.hex()}.journal"
+    plan = options.plan(journal=journal, keep_journal=False)
+    return run_until_signal(Session([Item(request)], plan).run)
 
 
 @run_app.default
@@ -195,7 +203,14 @@ for _class in request_classes():
 
 
 @app.command
-def batch(file: Path, /, *, model: str | None = None, options: Options = USUAL_OPTIONS) -> int:
+def batch(
+    file: Path,
+    /,
+    *,
+    model: str | None = None,
+    resubmit_unconfirmed: Annotated[bool, Parameter(negative="")] = False,
+    options: Options = USUAL_OPTIONS,
+) -> int:
     """Make the pictures of all requests in a file; their paths go to stdout as they are made.
 
     JSONL has one request a line: {"model": "flux-dev", "prompt": "a lighthouse"}. CSV has a header
@@ -204,12 +219,17 @@ def batch(file: Path, /, *, model: str | None = None, options: Options = USUAL_O
     or |. All of it is checked first: one bad line, and nothing is sent. What becomes of each
     request is added to results.jsonl in the folder.
 
+    The same command again goes on where it stopped, however that was: nothing is paid for twice,
+    and what was paid for is fetched. What it needs for that is in journal.sqlite in the folder.
+
     Args:
         file: The requests, in a file that ends in .jsonl or .csv (UTF-8).
         model: The model of lines that name none.
+        resubmit_unconfirmed: Submit again what may have been submitted, but is not in the API's
+            list of predictions. If it exists after all, it is billed twice.
         options: As everywhere.
     """
-    plan = options.plan()
+    plan = options.plan(journal=options.out / JOURNAL, resubmit=resubmit_unconfirmed)
 
     async def work() -> int:
         items = await to_thread.run_sync(

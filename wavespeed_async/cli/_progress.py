@@ -27,7 +27,7 @@ LINE_EVERY = 5.0
 
 @asynccontextmanager
 async def progress(tally: Tally, limiter: Limiter) -> AsyncIterator[None]:
-    """Show how far a run is while the block lasts."""
+    """Show how far a run is while the block lasts, which is to raise nothing."""
 
     def line() -> str:
         return tally.line(

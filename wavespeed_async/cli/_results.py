@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from wavespeed_async._codec import encode_request
+from wavespeed_async.batch import in_short
 from wavespeed_async.cli._output import WrongUseError
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "Results", "record"]
 
 NAME = "results.jsonl"
-LONGEST = 200
-"""Characters of the longest text without a space that is written as it is, addresses aside."""
 PROBE = 64 * 1024
 """Bytes that must fit into the folder before anything is sent."""
 
@@ -39,16 +37,23 @@ class Results:
                 probe.write(bytes(PROBE))
             self._file = (folder / NAME).open("a+b")
             self._is_torn = _ends_torn(self._file)
+            self._told = _told(self._file)
         except OSError as error:
             message = f"cannot write to {folder}: {error.strerror}"
             raise WrongUseError(message) from error
 
-    def write(self, entry: dict[str, Any]) -> None:
+    def write(self, entry: dict[str, Any], *, again: bool = True) -> None:
         """Write one line, and bring it to the system at once.
+
+        Args:
+            entry: What became of a request.
+            again: Whether to write what an earlier line says already of the same prediction.
 
         Raises:
             OSError: It could not be written.
         """
+        if not again and entry["id"] is not None and _gist(entry) in self._told:
+            return
         # A name that is no UTF-8 is written as JSON's own escape.
         line = json.dumps(entry, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
         self._file.write(b"\n" + line if self._is_torn else line)
@@ -69,27 +74,15 @@ def record(outcome: Outcome, line: int | None, folder: Path) -> dict[str, Any]:
         "index": outcome.index,
         "line": line,
         "model": request.model if request else None,
-        "fields": {name: _short(value) for name, value in fields.items()},
+        "fields": {name: in_short(value) for name, value in fields.items()},
         "id": prediction.id if prediction else None,
         "status": str(prediction.status) if prediction else None,
-        "outputs": [_short(output) for output in prediction.outputs] if prediction else [],
+        "outputs": [in_short(output) for output in prediction.outputs] if prediction else [],
         "paths": [str(path.relative_to(folder)) for path in outcome.paths],
         "seed": fields.get("seed"),
         "inference_ms": prediction.inference_ms if prediction else None,
         "error": {"type": type(error).__name__, "message": str(error)} if error else None,
     }
-
-
-def _short(value: Any) -> Any:
-    """Name a picture by its length and digest; leave everything else as it is."""
-    if isinstance(value, list):
-        return [_short(item) for item in value]
-    if not isinstance(value, str) or len(value) <= LONGEST:
-        return value
-    if value.startswith(("http://", "https://")) or any(c.isspace() for c in value[:LONGEST]):
-        return value
-    digest = hashlib.sha256(value.encode(errors="backslashreplace")).hexdigest()
-    return f"<{len(value)} characters, sha256 {digest}>"
 
 
 def _ends_torn(file: Any) -> bool:
@@ -98,3 +91,17 @@ def _ends_torn(file: Any) -> bool:
         return False
     file.seek(-1, 2)
     return bool(file.read(1) != b"\n")
+
+
+def _told(file: Any) -> set[tuple[str, str]]:
+    """Read of which predictions the file tells, and how they ended."""
+    file.seek(0)
+    told = set()
+    for line in file:
+        with suppress(ValueError, KeyError, TypeError):  # torn off, or not ours
+            told.add(_gist(json.loads(line)))
+    return told
+
+
+def _gist(entry: dict[str, Any]) -> tuple[str, str]:
+    return entry["id"], json.dumps([entry["paths"], entry["error"]])

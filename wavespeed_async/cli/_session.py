@@ -9,6 +9,7 @@ from anyio import to_thread
 from attrs import frozen
 
 from wavespeed_async._client import AsyncWaveSpeed
+from wavespeed_async.batch import JournalReader, State
 from wavespeed_async.cli._output import emit, tell, words
 from wavespeed_async.cli._progress import progress
 from wavespeed_async.cli._results import Results, record
@@ -16,6 +17,7 @@ from wavespeed_async.cli._tally import Tally
 from wavespeed_async.errors import (
     AuthenticationError,
     InsufficientCreditsError,
+    JournalError,
     PermissionDeniedError,
     PredictionTimeoutError,
     WaveSpeedError,
@@ -50,6 +52,10 @@ class Plan:
         base_url: Where the API is; None for the usual place.
         api_key: The key; None for the environment's.
         transport: How to connect; None for the usual way.
+        journal: Where the run is written down, so that the same command goes on; None for nowhere.
+        keep_journal: Whether it is kept once all that it tells of has ended.
+        resubmit: Whether to submit again what may have been submitted and is not in the API's list;
+            None where that cannot be asked for.
     """
 
     out: Path
@@ -58,6 +64,9 @@ class Plan:
     base_url: str | None = None
     api_key: str | None = None
     transport: httpx.AsyncBaseTransport | None = None
+    journal: Path | None = None
+    keep_journal: bool = True
+    resubmit: bool | None = None
 
 
 def emit_paths(outcome: Outcome) -> None:
@@ -114,17 +123,39 @@ class Session:
             observe=self.tally.observe,
         ) as client:
             self._results = await to_thread.run_sync(Results, plan.out)
+            if plan.resubmit and plan.journal is not None:
+                _announce(await to_thread.run_sync(_unconfirmed_in, plan.journal))
             try:
-                async with (
-                    progress(self.tally, client.limiter),
-                    client.batch(self._requests(), save_to=plan.out) as outcomes,
-                ):
-                    await self._read(outcomes)
+                batch = client.batch(
+                    self._requests(),
+                    journal=plan.journal,
+                    save_to=plan.out,
+                    resubmit_unconfirmed=bool(plan.resubmit),
+                )
+                async with progress(self.tally, client.limiter):
+                    failure = await self._run(batch)
             finally:
                 self.seconds = anyio.current_time() - self.tally.started
                 self._results.close()
+                self._drop_journal()
                 self._conclude()
+        return self._code(failure)
+
+    def _code(self, failure: Exception | None) -> int:
+        if failure is not None:
+            raise failure
         return 0 if self.tally.done == self.tally.total else 1
+
+    async def _run(self, batch: Outcomes) -> Exception | None:
+        """Run the batch; answer what it raised, a journal's word apart: that ends it in order."""
+        try:
+            async with batch as outcomes:
+                await self._read(outcomes)
+        except JournalError as error:
+            self._stopped = str(error)
+        except Exception as error:  # noqa: BLE001 (raised by `run`, without a group around it)
+            return error
+        return None
 
     def _requests(self) -> Iterator[Request]:
         for item in self._items:
@@ -152,7 +183,8 @@ class Session:
 
     def _write(self, outcome: Outcome) -> None:
         line = self._items[outcome.index].line
-        self._results.write(record(outcome, line, self._plan.out))
+        again = self._plan.journal is None
+        self._results.write(record(outcome, line, self._plan.out), again=again)
 
     def _reason_to_stop(self, outcome: Outcome) -> str | None:
         if isinstance(outcome.error, OF_ALL):
@@ -164,6 +196,13 @@ class Session:
         if self._overdue >= self._plan.limits.concurrency:
             return "predictions that did not end in time take all the slots"
         return None
+
+    def _drop_journal(self) -> None:
+        """Remove a journal that nothing depends on any more."""
+        plan, tally = self._plan, self.tally
+        is_open = tally.pending or tally.loose_ends or tally.unconfirmed
+        if plan.journal is not None and not plan.keep_journal and not is_open:
+            plan.journal.unlink(missing_ok=True)
 
     # --- what is said at the end -----------------------------------------------------------------
 
@@ -177,14 +216,38 @@ class Session:
             tell(f"stopped, {left} of {tally.total} not finished: {self._stopped}")
         if tally.untold:
             tell(f"{tally.untold} unconfirmed: they may exist and be billed")
+        if tally.absent and self._plan.resubmit is not None:
+            tell(
+                f"{tally.absent} unconfirmed, not in the API's list: the same command with "
+                f"--resubmit-unconfirmed submits them again; if they exist after all, up to "
+                f"{_counted(tally.absent, 'prediction')} will be billed twice"
+            )
         for matter, names in tally.loose_ends.items():
             tell(f"{len(names)} {matter}:", *(f"  {name}" for name in names))
-        if tally.pictures:
+        if tally.pictures or tally.earlier:
+            earlier = f", {tally.earlier} from before" if tally.earlier else ""
             pace = tally.pictures_per_minute(tally.started + self.seconds)
             tell(
                 f"{tally.done} of {tally.total} done: {_counted(tally.pictures, 'picture')} in "
-                f"{self._plan.out}, {self.seconds:.1f} s, {pace:.0f} pictures/min"
+                f"{self._plan.out}, {self.seconds:.1f} s, {pace:.0f} pictures/min{earlier}"
             )
+
+
+def _unconfirmed_in(journal: Path) -> int:
+    """Count the submissions that a journal has without an answer."""
+    if not journal.exists():
+        return 0
+    with JournalReader(journal) as reader:
+        return sum(entry.state is State.UNCONFIRMED for entry in reader.entries())
+
+
+def _announce(unconfirmed: int) -> None:
+    if unconfirmed:
+        tell(
+            f"{unconfirmed} unconfirmed: those that the API's list does not have are submitted "
+            f"again; if they exist after all, up to {_counted(unconfirmed, 'prediction')} will be "
+            f"billed twice"
+        )
 
 
 def _counted(count: int, noun: str) -> str:

@@ -9,7 +9,9 @@ from wavespeed_async._events import (
     Event,
     PictureSaved,
     PredictionEnded,
+    PredictionLeft,
     PredictionSubmitted,
+    SubmissionFound,
     SubmissionUnconfirmed,
 )
 from wavespeed_async._prediction import Status
@@ -17,8 +19,13 @@ from wavespeed_async.errors import SubmissionUnconfirmedError
 
 if TYPE_CHECKING:
     from wavespeed_async._prediction import Outcome
+    from wavespeed_async.models import Request
 
 __all__ = ["Tally"]
+
+
+_ABOUT = (PredictionSubmitted, SubmissionFound, PredictionLeft, PredictionEnded)
+"""What tells of one prediction that is or may be paid for."""
 
 
 class Tally:
@@ -31,17 +38,19 @@ class Tally:
     Attributes:
         done: Requests whose pictures are files.
         failed: Requests that ended otherwise.
-        pictures: Pictures that are files.
-        unconfirmed: Submissions whose fate is not known.
-        untold: Those of them that no outcome tells of: the run was left before.
+        pictures: Pictures that this run has made files of.
+        earlier: Pictures that were files before, by an earlier run.
+        unconfirmed: Submissions whose fate is not known, by their outcomes.
+        absent: Submissions that the API's list was found not to have.
         failures: How often each reason was met, by its words.
     """
 
     def __init__(self, total: int, now: float) -> None:
         self.total = total
         self.started = now
-        self.done = self.failed = self.pictures = 0
-        self.unconfirmed = self.untold = 0
+        self.done = self.failed = self.pictures = self.earlier = 0
+        self.unconfirmed = self.absent = 0
+        self._lost: dict[int, Request] = {}  # submissions that no outcome has told of yet
         self.failures: Counter[str] = Counter()
         # Not the predictions themselves: their outputs may be whole pictures.
         self._models: dict[str, str] = {}
@@ -52,31 +61,41 @@ class Tally:
 
     def observe(self, event: Event) -> None:
         """Note an event of the client."""
-        if isinstance(event, PredictionSubmitted | PredictionEnded):
+        if isinstance(event, _ABOUT):
             self._models[event.prediction.id] = event.prediction.model
             self._statuses[event.prediction.id] = event.prediction.status
+            self._lost.pop(id(event.prediction.request), None)
         elif isinstance(event, PictureSaved):
             self._saved.add(event.prediction.id)
             self.pictures += len(event.paths)
         elif isinstance(event, SubmissionUnconfirmed):
-            self.unconfirmed += 1
-            self.untold += 1
+            self._lost[id(event.request)] = event.request
 
     def count(self, outcome: Outcome) -> None:
         """Count a request that has ended."""
         if outcome.prediction is not None:
             self._read.add(outcome.prediction.id)
+            if outcome.prediction.id not in self._saved:
+                self.earlier += len(outcome.paths)
         if outcome.error is None:
             self.done += 1
-        else:
-            self.failed += 1
-            self.untold -= isinstance(outcome.error, SubmissionUnconfirmedError)
-            self.failures[_reason(outcome)] += 1
+            return
+        self.failed += 1
+        self.failures[_reason(outcome)] += 1
+        if isinstance(outcome.error, SubmissionUnconfirmedError):
+            self._lost.pop(id(outcome.error.request), None)
+            self.absent += outcome.error.absent
+            self.unconfirmed += not outcome.error.absent
 
     def recorded(self, outcome: Outcome) -> None:
         """Note that what became of a request is in the file of results."""
         if outcome.prediction is not None:
             self._recorded.add(outcome.prediction.id)
+
+    @property
+    def untold(self) -> int:
+        """How many submissions without an answer no outcome tells of: the run was left before."""
+        return len(self._lost)
 
     @property
     def pending(self) -> bool:

@@ -30,7 +30,7 @@ class Scarcity:
 
     Attributes:
         limits: What the account is allowed.
-        free: How many requests the window has room for.
+        free: How many requests the window has room for, those kept for urgent ones left out.
         running: How many predictions hold a slot.
         waiting: How many submissions wait that are as urgent as the poll, or more.
         behind: How many wait that are less urgent.
@@ -122,6 +122,11 @@ class Bids(Generic[T]):
         if not lane.loose and not lane.lines:
             del self._lanes[priority]
 
+    @property
+    def priorities(self) -> list[int]:
+        """The priorities of those who wait, the most urgent first."""
+        return sorted(self._lanes)
+
     def last(self) -> T | None:
         """Show who came last."""
         return next(reversed(self._where)) if self._where else None
@@ -133,8 +138,10 @@ class Bids(Generic[T]):
     def best(self, now: float, scarcity: Callable[[int], Scarcity]) -> tuple[T, Bidder] | None:
         """Choose whose poll is worth a request now, and most; the most urgent lane goes first."""
         self.again = math.inf
-        for priority in sorted(self._lanes):
+        for priority in self.priorities:
             best, most, how_scarce = None, 1.0, scarcity(priority)
+            if how_scarce.free <= 0 and how_scarce.limits.polls_count:
+                continue
             for waiter, bidder in self._lanes[priority].asked():
                 worth, again = bidder.bid(now, how_scarce)
                 if worth >= most:

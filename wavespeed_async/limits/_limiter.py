@@ -13,6 +13,10 @@ it would find is expected to have been ready for as long; from there on they tak
 is first come first served, except that polls which bring a bidder are granted by what it says that
 they are worth, and only while that is a request. A submission that lacks a slot holds up nobody.
 
+Urgent callers beside a batch. A batch uses up the window, so that whoever comes then, however
+urgent, waits for it to move on. Therefore, once there are urgent callers, the others leave as many
+requests free as those have had within the last `per`, up to a twentieth of the window.
+
 Slots of predictions that nobody waits for. The submission at the front, while it lacks a slot, has
 an errand: it asks for such a prediction, through the function that it brought along. It goes on
 waiting meanwhile, and what it got ends its errand.
@@ -22,6 +26,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -49,6 +54,11 @@ Ask: TypeAlias = Callable[[str], Awaitable[float | None]]
 
 PATIENCE = 1 / 12
 """How long a poll lets submissions pass, as a share of `per`; then they take turns."""
+KEPT = 1 / 20
+"""What share of the window is kept free for urgent callers at most."""
+MOST_KEPT = 64
+RECALL = 1 / 60
+"""How often to look whether what is kept for urgent callers is still needed."""
 ASK_AGAIN = 1 / 60
 """How long to leave a prediction alone that could not be asked for, as a share of `per`."""
 TICK = 1e-6
@@ -157,6 +167,7 @@ class Limiter:
         self._alarm = math.inf
         self._errand: _Waiter | None = None
         self._poll_was_last = False
+        self._granted: dict[int, deque[float]] = {}  # for each priority, when, the last few
 
     def __repr__(self) -> str:
         return f"<Limiter {self.running} running, {self.waiting} waiting, {self._limits}>"
@@ -445,9 +456,23 @@ class Limiter:
         if self._poll_goes_first(submission, poll, overdue=overdue):
             order.reverse()
         for waiter in order:
-            if waiter is not None and (not waiter.counted or self._window.free(now) > 0):
+            if waiter is not None and (not waiter.counted or self._room(waiter.priority, now) > 0):
                 return waiter
         return None
+
+    def _room(self, priority: int, now: float) -> int:
+        """Tell how many requests a priority may send now."""
+        return self._window.free(now) - self._kept(priority, now)
+
+    def _kept(self, priority: int, now: float) -> int:
+        """Tell how many requests are kept free for those who are more urgent."""
+        recent = now - self._limits.per
+        kept = sum(
+            sum(at > recent for at in granted)
+            for other, granted in self._granted.items()
+            if other < priority
+        )
+        return min(kept, int(self._limits.requests * KEPT))
 
     def _next_poll(self, now: float) -> tuple[_Waiter | None, bool]:
         """Choose a poll, and tell whether it has been due for long."""
@@ -455,20 +480,17 @@ class Limiter:
         poll = self._polls.first()
         if poll is not None:
             return poll, now - poll.since >= patience
-        if not self._bids or not self._has_room_for_polls(now):
+        if not self._bids:
             return None, False
         best = self._bids.best(now, partial(self._scarcity, now))
         return (None, False) if best is None else (best[0], best[1].delay(now) >= patience)
-
-    def _has_room_for_polls(self, now: float) -> bool:
-        return not self._limits.polls_count or self._window.free(now) > 0
 
     def _scarcity(self, now: float, priority: int) -> Scarcity:
         """Tell how scarce requests and slots are for a poll of a priority."""
         waiting = self._submissions.count(priority)
         return Scarcity(
             limits=self._limits,
-            free=self._window.free(now),
+            free=max(0, self._room(priority, now)),
             running=self._slots.running,
             waiting=waiting,
             behind=len(self._submissions) - waiting,
@@ -485,6 +507,7 @@ class Limiter:
         self._dequeue(waiter)
         slot = self._slots.take(now) if waiter.wants_slot else None
         token = self._window.take() if waiter.counted else None
+        self._granted.setdefault(waiter.priority, deque(maxlen=MOST_KEPT)).append(now)
         waiter.outcome = Permit(self._settle, self._hold, token, self._gate.enter(), slot)
         waiter.wake()
         self._poll_was_last = not waiter.wants_slot
@@ -540,10 +563,24 @@ class Limiter:
             changes.append(self._slots.next_asked())
         if self._gate.admits(now):
             changes.append(self._bids.again)
-            lacking_room = self._polls or (self._submissions and not lacking_slots)
-            if lacking_room or (self._bids and not self._has_room_for_polls(now)):
-                changes.append(self._window.next_free(now))
+            changes.extend(self._next_room(priority, now) for priority in self._lacking_room(now))
         return min(changes)
+
+    def _lacking_room(self, now: float) -> set[int]:
+        """List the priorities that wait for room in the window."""
+        priorities = set(self._bids.priorities) if self._limits.polls_count else set()
+        submission, poll = self._submissions.first(), self._polls.first()
+        if submission is not None and self._slots.free > 0:
+            priorities.add(submission.priority)
+        if poll is not None:
+            priorities.add(poll.priority)
+        return {priority for priority in priorities if self._room(priority, now) <= 0}
+
+    def _next_room(self, priority: int, now: float) -> float:
+        """Tell when there will be room for a priority, or when to look again."""
+        kept = self._kept(priority, now)
+        at = self._window.next_free(now, kept)
+        return min(at, now + self._limits.per * RECALL) if kept else at
 
     def _queue_of(self, waiter: _Waiter) -> Queue[_Waiter]:
         return self._submissions if waiter.wants_slot else self._polls

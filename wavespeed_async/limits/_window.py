@@ -87,12 +87,17 @@ class Window:
             most - flying - (counted - self._left_by(now, length)) for most, length in self._rules
         )
 
-    def next_free(self, now: float) -> float:
-        """Tell when a request may be sent if nothing is answered; infinity: an answer must come."""
+    def next_free(self, now: float, spare: int = 0) -> float:
+        """Tell when a request may be sent if nothing is answered; infinity: an answer must come.
+
+        Args:
+            now: Time in seconds.
+            spare: How many requests are to be left free beside it.
+        """
         self._forget(now)
         latest = now
         for most, length in self._rules:
-            room = most - len(self._in_flight)
+            room = most - len(self._in_flight) - spare
             if room <= 0:
                 return math.inf
             if len(self._times) >= room:

@@ -1,0 +1,132 @@
+"""What the journal costs: CPU for each request of a long batch, and pictures a minute.
+
+The first two rows run a batch of REQUESTS against a server in process that answers at once and
+whose predictions are ready at once, without and with a journal: the difference of their CPU time is
+what the journal costs. The others run one at the documented limits (predictions of 5 s, all times
+divided by SCALE) over real sockets, where only waiting costs: ROUNDS times each, in turns.
+
+    python benchmarks/journal.py [REQUESTS] [PROMPTS] [SCALE] [ROUNDS]
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+from attrs import frozen
+
+from wavespeed_async import AsyncWaveSpeed, FluxDev, Limiter, Limits
+from wavespeed_async.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UNLIMITED = Limits(requests=10**9, per=0.01, concurrency=20, min_poll_interval=0.0)
+"""What polls are based on scales with `per`, so that nothing waits."""
+LATENCY, PER, POLL = 5.0, 60.0, 1.0
+
+
+@frozen
+class Cost:
+    """Hold what a run took: seconds by the clock and of CPU, and memory at its most, in MB."""
+
+    seconds: float
+    cpu: float
+    memory: float
+
+
+def prompts(count: int) -> Iterator[FluxDev]:
+    """Make requests as they are taken."""
+    return (FluxDev(prompt=f"prompt {number}") for number in range(count))
+
+
+class Instant(httpx.AsyncBaseTransport):
+    """Answer each submission with a prediction that is ready at the first poll."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer at once."""
+        if request.method == "POST":
+            self.made += 1
+            data: dict[str, Any] = {"id": f"{self.made:032x}", "status": "created"}
+        else:
+            outputs = ["https://cdn.example/1.png"]
+            name = request.url.path.split("/")[-2]
+            data = {"id": name, "status": "completed", "outputs": outputs}
+            data["timings"] = {"inference": 1}
+        body = {
+            "code": 200,
+            "message": "success",
+            "data": {**data, "model": "wavespeed-ai/flux-dev"},
+        }
+        return httpx.Response(200, json=body)
+
+
+def many(count: int, journal: Path | None) -> Cost:
+    """Run a long batch against a server that costs next to nothing."""
+
+    async def run() -> None:
+        client = AsyncWaveSpeed("key", transport=Instant(), limiter=Limiter(UNLIMITED))
+        async with client, client.batch(prompts(count), journal=journal) as outcomes:
+            async for outcome in outcomes:
+                outcome.unwrap()
+
+    began, cpu = time.perf_counter(), time.process_time()
+    anyio.run(run)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Cost(time.perf_counter() - began, time.process_time() - cpu, peak)
+
+
+def pace(count: int, scale: float, journal: Path | None) -> float:
+    """Answer the pictures a minute at the documented limits."""
+
+    async def run(url: str) -> None:
+        limits = Limits(per=PER / scale, min_poll_interval=POLL / scale)
+        client = AsyncWaveSpeed("key", base_url=url, limiter=Limiter(limits))
+        async with client, client.batch(prompts(count), journal=journal) as outcomes:
+            async for outcome in outcomes:
+                outcome.unwrap()
+
+    with Emulator(per=PER / scale, latency=LATENCY / scale, pictures=False) as emulator:
+        began = time.perf_counter()
+        anyio.run(run, emulator.url)
+        return count / ((time.perf_counter() - began) * scale) * 60
+
+
+def main(requests: int, count: int, scale: float, rounds: int) -> None:
+    """Print a table, and the same as JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        costs = {"without": many(requests, None), "with": many(requests, path / "many.sqlite")}
+        paces: dict[str, list[float]] = {"without": [], "with": []}
+        for number in range(rounds):
+            paces["without"].append(pace(count, scale, None))
+            paces["with"].append(pace(count, scale, path / f"{number}.sqlite"))
+    for name, cost in costs.items():
+        each = cost.cpu / requests * 1e3
+        print(f"{name:8} a journal: {each:.3f} ms of CPU a request, {cost.seconds:.1f} s in all")
+    own = (costs["with"].cpu - costs["without"].cpu) / requests * 1e3
+    print(f"the journal itself: {own:.3f} ms of CPU a request")
+    medians = {name: statistics.median(found) for name, found in paces.items()} if rounds else {}
+    for name, median in medians.items():
+        print(f"{name:8} a journal: {median:.2f} pictures a minute at the documented limits")
+    if medians:
+        print(f"the journal costs {1 - medians['with'] / medians['without']:.2%} of the pace")
+    report = {"benchmark": "journal", "requests": requests, "prompts": count, "scale": scale}
+    print(json.dumps({**report, "cpu_ms": own, "pictures_a_minute": paces}))
+
+
+if __name__ == "__main__":
+    arguments = [float(argument) for argument in sys.argv[1:]]
+    requests, count, scale, rounds = [*arguments, *(100_000.0, 240.0, 20.0, 5.0)[len(arguments) :]]
+    main(int(requests), int(count), scale, int(rounds))

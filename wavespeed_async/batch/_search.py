@@ -1,0 +1,267 @@
+"""Submissions whose answer never came: looked for in the API's list of predictions.
+
+A submission is known again by its model and its inputs. With a seed, which is drawn from two
+thousand million, these are one of a kind; without one only what was created about when it was sent
+counts. What the journal knows as another request's prediction is never taken.
+
+It may still be on its way, or not yet be in the list. So it is looked for three times, the last one
+when it has had a sixth of `per` (10 s of a minute) to arrive, or has had them long ago; only then
+it is called absent. Where more of its kind are found than are missing, none of them is taken: whose
+they are is not known here.
+
+Assumed: that this machine's clock and the API's differ by less than `CLOCKS`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from attrs import Factory, define, field, frozen
+
+from wavespeed_async._codec import decode_id, encode_request
+from wavespeed_async.batch._entries import is_kept
+from wavespeed_async.errors import WaveSpeedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from wavespeed_async.models._request import Request
+
+__all__ = [
+    "LAST_LOOK",
+    "Absent",
+    "Finding",
+    "Found",
+    "Missing",
+    "Search",
+    "Several",
+    "Unseen",
+    "matched",
+]
+
+LOOKS = (1 / 60, 1 / 20, 1 / 6)
+"""When to look, after a submission left, as shares of `per`: 1, 3 and 10 s of a minute."""
+LAST_LOOK = LOOKS[-1]
+CLOCKS = 2 * 3600.0
+"""Seconds by which clocks may differ."""
+ABOUT_THEN = (-60.0, 120.0)
+"""When a submission without a seed may have been created, in seconds from its sending."""
+KEPT = 7 * 24 * 3600.0
+"""Seconds that the API keeps predictions."""
+PAGE_SIZE = 100
+MOST_PAGES = 200
+
+
+@define(eq=False)
+class Missing:
+    """Hold a submission that is looked for.
+
+    Attributes:
+        request: What was sent.
+        sent: When, in Unix seconds.
+        fields: The same as the API had them.
+    """
+
+    request: Request
+    sent: float
+    fields: Mapping[str, Any] = field(
+        init=False, default=Factory(lambda self: encode_request(self.request), takes_self=True)
+    )
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether no other request has these inputs."""
+        seed = self.fields.get("seed")
+        return isinstance(seed, int) and seed >= 0
+
+
+@frozen
+class Found:
+    """Say which prediction it is."""
+
+    prediction: str
+
+
+@frozen
+class Absent:
+    """Say that it is not in the list."""
+
+
+@frozen
+class Several:
+    """Say that more of its kind are in the list than are missing."""
+
+    predictions: tuple[str, ...]
+
+
+@frozen
+class Unseen:
+    """Say why the list tells nothing."""
+
+    reason: str
+
+
+Finding = Found | Absent | Several | Unseen
+
+
+class Search:
+    """Look for submissions, for all that are missing at once.
+
+    Args:
+        page: Answers one page of the list.
+        known: Tells which ids belong to other requests.
+        per: Length of the limiter's window, by which the looks are timed.
+        now: Tells the time, in Unix seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        page: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]],
+        known: Callable[[Sequence[str]], Awaitable[set[str]]],
+        per: float,
+        now: Callable[[], float],
+    ) -> None:
+        self._page = page
+        self._known = known
+        self._per = per
+        self._now = now
+        self._missing: set[Missing] = set()
+        self._taken: set[str] = set()
+        self._findings: dict[Missing, Finding] = {}
+        self._looked = -1.0
+        self._looking = anyio.Lock()
+
+    async def find(self, request: Request, sent: float) -> Finding:
+        """Look for a submission until it is found, or has had its time."""
+        missing = Missing(request, sent)
+        if self._now() - sent > KEPT:
+            return Unseen("it was sent more than 7 days ago, and the API's list ends there")
+        self._missing.add(missing)
+        try:
+            return await self._find(missing)
+        finally:
+            self._missing.discard(missing)
+            self._findings.pop(missing, None)
+
+    async def _find(self, missing: Missing) -> Finding:
+        finding: Finding = Absent()
+        for share in LOOKS:
+            is_last = share == LAST_LOOK
+            wait = missing.sent + share * self._per - self._now()
+            if wait < 0 and not is_last:
+                continue
+            await anyio.sleep(max(0.0, wait))
+            finding = await self._look(missing)
+            if isinstance(finding, Found) and (is_last or missing.is_unique):
+                self._taken.add(finding.prediction)
+                return finding
+        return finding
+
+    async def _look(self, missing: Missing) -> Finding:
+        """Look at the list as it is now; one look serves all that wait for it."""
+        asked = anyio.current_time()
+        async with self._looking:
+            if self._looked < asked or missing not in self._findings:
+                began = anyio.current_time()
+                self._findings.update(await self._read([*self._missing]))
+                self._looked = began
+            return self._findings[missing]
+
+    async def _read(self, missing: Sequence[Missing]) -> Mapping[Missing, Finding]:
+        try:
+            items = await self._listed(missing)
+        except WaveSpeedError as error:
+            return dict.fromkeys(missing, Unseen(f"the API's list could not be read: {error}"))
+        ids = [item["id"] for item in items if any(is_of(one, item) for one in missing)]
+        foreign = await self._known(ids) | self._taken
+        return matched(missing, [item for item in items if item["id"] not in foreign])
+
+    async def _listed(self, missing: Sequence[Missing]) -> list[Mapping[str, Any]]:
+        """Read the list back to before the first of them was sent."""
+        since = min(one.sent for one in missing) - CLOCKS
+        query: dict[str, Any] = {
+            "page_size": PAGE_SIZE,
+            "include_inputs": True,
+            "created_after": datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds"),
+        }
+        models = {one.request.model for one in missing}
+        if len(models) == 1:
+            query["model"] = models.pop()
+        found: dict[str, Mapping[str, Any]] = {}
+        for number in range(1, MOST_PAGES + 1):
+            items = (await self._page({"page": number, **query})).get("items")
+            listed = items if isinstance(items, list) else []
+            for item in listed:
+                if isinstance(item, dict) and decode_id(item) is not None:
+                    found[item["id"]] = item
+            if len(listed) < PAGE_SIZE:
+                return [*found.values()]
+        message = f"it has more than {MOST_PAGES * PAGE_SIZE} predictions since then"
+        raise WaveSpeedError(message)
+
+
+# --- which is which (pure) -----------------------------------------------------------------------
+
+
+def matched(
+    missing: Iterable[Missing], items: Sequence[Mapping[str, Any]]
+) -> dict[Missing, Finding]:
+    """Say of each missing submission which of the listed predictions it is."""
+    kinds: dict[str, list[Missing]] = defaultdict(list)
+    for one in missing:
+        kinds[f"{one.request.model} {sorted(one.fields.items(), key=str)}"].append(one)
+    findings: dict[Missing, Finding] = {}
+    for alike in kinds.values():
+        alike.sort(key=lambda one: one.sent)
+        of_kind = [item for item in items if any(is_of(one, item) for one in alike)]
+        ids = [str(item["id"]) for item in reversed(of_kind)]  # the list has the newest first
+        if len(ids) > len(alike):
+            findings.update(dict.fromkeys(alike, Several(tuple(ids))))
+            continue
+        for number, one in enumerate(alike):
+            findings[one] = Found(ids[number]) if number < len(ids) else Absent()
+    return findings
+
+
+def is_of(missing: Missing, item: Mapping[str, Any]) -> bool:
+    """Tell whether a listed prediction may be that of a submission.
+
+    Its inputs must be those that were sent; what the server may have added to them is passed over,
+    and so is a picture that was sent as base64, which it may show in its own way.
+    """
+    if item.get("model") != missing.request.model:
+        return False
+    inputs = item.get("inputs", item.get("input"))
+    if not isinstance(inputs, dict):
+        return False
+    if not all(_same(value, inputs.get(name)) for name, value in missing.fields.items()):
+        return False
+    return missing.is_unique or _created_about_then(missing, item.get("created_at"))
+
+
+def _same(sent: Any, listed: Any) -> bool:
+    if isinstance(sent, str) and not is_kept(sent):
+        return True
+    if isinstance(sent, list | tuple):
+        return (
+            isinstance(listed, list)
+            and len(sent) == len(listed)
+            and all(_same(one, other) for one, other in zip(sent, listed, strict=True))
+        )
+    return bool(sent == listed)
+
+
+def _created_about_then(missing: Missing, created: object) -> bool:
+    if not isinstance(created, str):
+        return False
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return False
+    at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    earliest, latest = ABOUT_THEN
+    return earliest <= at - missing.sent <= latest
