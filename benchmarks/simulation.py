@@ -151,6 +151,7 @@ class Server:
     Attributes:
         latencies: How long each prediction takes, in the order of submission.
         limits: What is allowed, each request counted when it arrives.
+        round_trip: How long a request and its answer are on their way.
         ready: When each prediction is ready.
         requests: How many requests came.
         refused: How many were beyond the limits.
@@ -159,6 +160,7 @@ class Server:
 
     latencies: list[float]
     limits: Limits
+    round_trip: float = ROUND_TRIP
     ready: dict[str, float] = field(factory=dict)
     requests: int = 0
     refused: int = 0
@@ -176,13 +178,13 @@ class Server:
         """Answer one request; one that is held, when its prediction is ready."""
         if held:
             permit.held()
-        await anyio.sleep(ROUND_TRIP / 2)
+        await anyio.sleep(self.round_trip / 2)
         data = self._answer(method, path, anyio.current_time())
         if held:
             await anyio.sleep_until(self.ready[data["id"]])
             self._running.discard(data["id"])
             data = {**data, "status": "completed", "outputs": ["https://o.test/1.png"]}
-        await anyio.sleep(ROUND_TRIP / 2)
+        await anyio.sleep(self.round_trip / 2)
         permit.answered()
         return Answer(200, json.dumps({"code": 200, "data": data}).encode(), None)
 
@@ -286,9 +288,10 @@ async def run(
     learned: dict[str, Any] | None = None,
     held: bool = False,
     told: bool = False,
+    round_trip: float = ROUND_TRIP,
 ) -> Result:
     """Run one batch on the clock of the running event loop."""
-    server = Server(latencies, limits)
+    server = Server(latencies, limits, round_trip)
     limiter, dice = Limiter(limits), random.Random(1)
     calls = Calls(cast("Transport", server), limiter, max_retries=3, observe=None, dice=dice)
     poller = (OraclePoller if oracle else Poller)(calls, max_retries=3, dice=dice)
