@@ -2,6 +2,8 @@
 
 from wavespeed_async.batch._course import Items, Journaled, Plain, Runner
 from wavespeed_async.batch._entries import in_short, wanted
+from wavespeed_async.batch._order import Order, Price, write_order
+from wavespeed_async.batch._page import Page, write_page
 from wavespeed_async.batch._reader import (
     EntryRecord,
     JournalReader,
@@ -9,6 +11,7 @@ from wavespeed_async.batch._reader import (
     RunRecord,
     State,
 )
+from wavespeed_async.batch._report import Report, read_report
 from wavespeed_async.batch._run import Outcomes
 from wavespeed_async.batch._sqlite import SqliteStore
 
@@ -17,13 +20,20 @@ __all__ = [
     "Items",
     "JournalReader",
     "Journaled",
+    "Order",
     "Outcomes",
+    "Page",
     "Plain",
+    "Price",
+    "Report",
     "RequestSentRecord",
     "RunRecord",
     "Runner",
     "SqliteStore",
     "State",
     "in_short",
+    "read_report",
     "wanted",
+    "write_order",
+    "write_page",
 ]

@@ -45,7 +45,7 @@ EVERY = 3.0
 """Seconds between two writings, at least."""
 SHARE = 20
 """The page takes one part of so many of a processor."""
-BRIEFLY, LAST = 0.5, 10.0
+BRIEFLY, LAST = 0.5, 5.0
 """Seconds for small copies of pictures, in each writing and in the last one."""
 
 MOST = 20_000

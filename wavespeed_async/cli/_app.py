@@ -229,7 +229,9 @@ def batch(
             list of predictions. If it exists after all, it is billed twice.
         options: As everywhere.
     """
-    plan = options.plan(journal=options.out / JOURNAL, resubmit=resubmit_unconfirmed)
+    plan = options.plan(
+        journal=options.out / JOURNAL, resubmit=resubmit_unconfirmed, page=True
+    )
 
     async def work() -> int:
         items = await to_thread.run_sync(

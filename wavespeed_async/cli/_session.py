@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -9,7 +10,7 @@ from anyio import to_thread
 from attrs import frozen
 
 from wavespeed_async._client import AsyncWaveSpeed
-from wavespeed_async.batch import JournalReader, State
+from wavespeed_async.batch import JournalReader, Page, State
 from wavespeed_async.cli._output import emit, tell, words
 from wavespeed_async.cli._progress import progress
 from wavespeed_async.cli._results import Results, record
@@ -24,7 +25,7 @@ from wavespeed_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     import httpx
@@ -56,6 +57,7 @@ class Plan:
         keep_journal: Whether it is kept once all that it tells of has ended.
         resubmit: Whether to submit again what may have been submitted and is not in the API's list;
             None where that cannot be asked for.
+        page: Whether to keep a page of what the journal tells.
     """
 
     out: Path
@@ -67,6 +69,7 @@ class Plan:
     journal: Path | None = None
     keep_journal: bool = True
     resubmit: bool | None = None
+    page: bool = False
 
 
 def emit_paths(outcome: Outcome) -> None:
@@ -89,7 +92,7 @@ class Session:
     """
 
     tally: Tally
-    seconds: float
+    seconds: float = 0.0
 
     def __init__(
         self,
@@ -104,6 +107,7 @@ class Session:
         self._stopped: str | None = None
         self._overdue = 0  # in a row
         self._results: Results
+        self._page = Page(plan.journal, len(items)) if plan.page and plan.journal else None
 
     async def run(self) -> int:
         """Make the pictures, and answer the exit code.
@@ -132,10 +136,9 @@ class Session:
                     save_to=plan.out,
                     resubmit_unconfirmed=bool(plan.resubmit),
                 )
-                async with progress(self.tally, client.limiter):
+                async with progress(self.tally, client.limiter), self._paged():
                     failure = await self._run(batch)
             finally:
-                self.seconds = anyio.current_time() - self.tally.started
                 self._results.close()
                 self._drop_journal()
                 self._conclude()
@@ -149,13 +152,39 @@ class Session:
     async def _run(self, batch: Outcomes) -> Exception | None:
         """Run the batch; answer what it raised, a journal's word apart: that ends it in order."""
         try:
-            async with batch as outcomes:
+            async with batch as outcomes, self._watched():
                 await self._read(outcomes)
         except JournalError as error:
             self._stopped = str(error)
         except Exception as error:  # noqa: BLE001 (raised by `run`, without a group around it)
             return error
+        finally:
+            self.seconds = anyio.current_time() - self.tally.started
         return None
+
+    # --- the page --------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """Keep the page up to date while the journal is written."""
+        async with anyio.create_task_group() as group:
+            if self._page is not None:
+                group.start_soon(self._page.keep)
+            yield
+            group.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def _paged(self) -> AsyncIterator[None]:
+        """Write the page for the last time after the journal, however the run ends."""
+        is_over = False
+        try:
+            yield
+            is_over = True
+        finally:
+            if self._page is not None:
+                await self._page.finish(hurry=not is_over)
+
+    # --- the run ---------------------------------------------------------------------------------
 
     def _requests(self) -> Iterator[Request]:
         for item in self._items:
@@ -231,6 +260,8 @@ class Session:
                 f"{tally.done} of {tally.total} done: {_counted(tally.pictures, 'picture')} in "
                 f"{self._plan.out}, {self.seconds:.1f} s, {pace:.0f} pictures/min{earlier}"
             )
+        if self._page is not None and self._page.trouble is not None:
+            tell(f"the page could not be written: {self._page.trouble}")
 
 
 def _unconfirmed_in(journal: Path) -> int:
