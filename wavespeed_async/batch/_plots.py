@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from wavespeed_async.batch._reader import EntryRecord, RunRecord
     from wavespeed_async.batch._report import Report
 
-__all__ = ["plots", "peaks"]
+__all__ = ["peaks", "plots"]
 
 POINTS = 600
 TURNS = 12

@@ -152,8 +152,8 @@ class Session:
     async def _run(self, batch: Outcomes) -> Exception | None:
         """Run the batch; answer what it raised, a journal's word apart: that ends it in order."""
         try:
-            async with batch as outcomes, self._watched():
-                await self._read(outcomes)
+            async with batch as outcomes:
+                await self._follow(outcomes)
         except JournalError as error:
             self._stopped = str(error)
         except Exception as error:  # noqa: BLE001 (raised by `run`, without a group around it)
@@ -164,14 +164,19 @@ class Session:
 
     # --- the page --------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def _watched(self) -> AsyncIterator[None]:
-        """Keep the page up to date while the journal is written."""
+    async def _follow(self, outcomes: Outcomes) -> None:
+        """Read outcomes, and keep the page up to date meanwhile."""
+        failure: Exception | None = None
         async with anyio.create_task_group() as group:
             if self._page is not None:
                 group.start_soon(self._page.keep)
-            yield
+            try:
+                await self._read(outcomes)
+            except Exception as error:  # noqa: BLE001 (raised below, without a group around it)
+                failure = error
             group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     @asynccontextmanager
     async def _paged(self) -> AsyncIterator[None]:
