@@ -24,7 +24,7 @@ class Row:
     """Hold one entry; times are seconds after START."""
 
     model: str = "wavespeed-ai/flux-dev"
-    fields: dict[str, Any] = {}  # noqa: RUF012 (attrs makes it a default; nobody writes to it)
+    fields: dict[str, Any] = {}
     run: int = 1
     seed: int | None = 7
     queued: float = 0.0

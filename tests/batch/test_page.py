@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.batch.journals import Row, made, write_journal
-from wavespeed_async.batch import Order, Page, Price, _page, write_order, write_page
+from wavespeed_async.batch import JournalReader, Order, Page, Price, _page, write_order, write_page
 from wavespeed_async.batch._order import priced
 from wavespeed_async.batch._thumbnails import make_thumbnails
 from wavespeed_async.errors import ConfigurationError
@@ -221,7 +221,7 @@ async def test_a_page_is_kept_up_to_date(tmp_path: Path, monkeypatch: pytest.Mon
         group.start_soon(page.keep)
         for _ in range(3):
             with anyio.fail_after(20):
-                while not found.exists():
+                while not found.exists():  # noqa: ASYNC110 (a thread writes it)
                     await anyio.sleep(0.01)
             assert data_of(found)["total"] == 4
             found.unlink()
@@ -248,14 +248,14 @@ async def test_a_journal_that_cannot_be_read_is_trouble(
 ) -> None:
     """A journal that is busy just then is read another time."""
 
-    def busy(*_: object, **__: object) -> None:
+    def busy(_: object) -> None:
         message = "database is locked"
         raise sqlite3.OperationalError(message)
 
-    monkeypatch.setattr(_page, "read_report", busy)
-    page = Page(tmp_path / "journal.sqlite")
+    monkeypatch.setattr(JournalReader, "runs", busy)
+    page = Page(write_journal(tmp_path / "journal.sqlite", []))
     await page.finish(hurry=False)
-    assert isinstance(page.trouble, sqlite3.OperationalError)
+    assert "database is locked" in str(page.trouble)
 
 
 # --- in Chromium ----------------------------------------------------------------------------------
@@ -299,13 +299,11 @@ def large_batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(1, 500):
         (folder / f"{number}.png").hardlink_to(folder / name)
     models = ("wavespeed-ai/flux-dev", "wavespeed-ai/flux-redux-dev")
-    rows = [
-        made(n, f"{n}.png", at=1 + n / 2, model=models[n % 5 == 0], run=2) for n in range(500)
-    ]
+    rows = [made(n, f"{n}.png", at=1 + n / 2, model=models[n % 5 == 0], run=2) for n in range(500)]
     rows[3] = made(3, "3.png", fields={"prompt": HTML, "size": "1024*768"}, at=2.5, run=2)
-    failed = {"status": "failed", "error": "PredictionFailedError: no", "run": 2}
+    failed: dict[str, Any] = {"status": "failed", "error": "PredictionFailedError: no", "run": 2}
     rows += [made(number, at=251.0, **failed) for number in (500, 501)]
-    slow = {"intended": 252.0, "submitted": 252.0, "prediction": "r", "run": 2}
+    slow: dict[str, Any] = {"intended": 252.0, "submitted": 252.0, "prediction": "r", "run": 2}
     rows.append(Row(fields={"prompt": "slow"}, **slow))
     sent = [(1 + n / 4, "submit" if n % 2 else "poll") for n in range(1000)]
     journal = write_journal(
@@ -328,7 +326,9 @@ def test_a_large_batch_shows_every_picture(browser: Browser, large_batch: Path) 
         sources = tab.locator("article img").evaluate_all("all => all.map((one) => one.src)")
         assert len({*sources}) == 500
         assert all(source.endswith(".webp") for source in sources)
-        tab.locator("article img").evaluate_all("all => all.forEach((one) => one.loading = 'eager')")
+        tab.locator("article img").evaluate_all(
+            "all => all.forEach((one) => one.loading = 'eager')"
+        )
         tab.wait_for_function(
             "[...document.querySelectorAll('article img')].every((one) => one.naturalWidth > 0)"
         )
@@ -411,7 +411,15 @@ def test_one_picture_is_shown_large(browser: Browser, large_batch: Path) -> None
         tab.keyboard.press("Enter")
         large = tab.locator("dialog")
         told = large.locator("aside").inner_text()
-        for words in ("prompt 1", "2 of 503", "flux-dev", "1024 × 768", "2.0 s", "1.png", "7"):
+        for words in (
+            "prompt 1",
+            "2 of 503",
+            "flux-dev",
+            "1024 \N{MULTIPLICATION SIGN} 768",
+            "2.0 s",
+            "1.png",
+            "7",
+        ):
             assert words in told
         tab.wait_for_function("document.querySelector('dialog img').naturalWidth === 1024")
         tab.keyboard.press("ArrowRight")

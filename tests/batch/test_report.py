@@ -174,7 +174,7 @@ def test_peaks_miss_nothing_between_their_points() -> None:
 
 
 def test_plots_tell_of_each_turn_that_sent_something(tmp_path: Path) -> None:
-    """Requests are counted where they count; predictions run until ready, and are held until seen."""
+    """Requests are plotted where they count, predictions until ready and until seen."""
     rows = [
         made(1, "a.png"),
         Row(intended=30.0, submitted=30.0, prediction="b"),

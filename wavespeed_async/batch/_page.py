@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import sqlite3
 import time
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -53,8 +52,6 @@ MOST = 20_000
 LONGEST = 4_000
 """Characters of a prompt or a reason that are shown."""
 
-TROUBLE = (OSError, sqlite3.Error, ConfigurationError)
-
 
 class Page:
     """Keep the page of a batch up to date; whatever is the matter with it, the batch goes on.
@@ -87,7 +84,7 @@ class Page:
     async def _write(self, seconds: float) -> None:
         try:
             await to_thread.run_sync(self._write_now, seconds)
-        except TROUBLE as error:
+        except (OSError, ConfigurationError) as error:
             self.trouble = error
         else:
             self.trouble = None
@@ -175,6 +172,7 @@ def _shown(report: Report) -> list[EntryRecord]:
 def _data(report: Report, folder: Path, small: frozenset[str]) -> dict[str, Any]:
     shown = _shown(report)
     models = [*dict.fromkeys(entry.model for entry in shown)]
+    file = partial(_file, folder, small)
     zero = min((entry.queued for entry in shown), default=report.now)
     return {
         "made": report.now,
@@ -192,7 +190,7 @@ def _data(report: Report, folder: Path, small: frozenset[str]) -> dict[str, Any]
         "models": models,
         "zero": zero,
         "turns": plots(report),
-        "entries": [_row(report, entry, models, zero, folder, small) for entry in shown],
+        "entries": [_row(report, entry, models, zero, file) for entry in shown],
     }
 
 
@@ -201,8 +199,7 @@ def _row(
     entry: EntryRecord,
     models: list[str],
     zero: float,
-    folder: Path,
-    small: frozenset[str],
+    file: Callable[[str], list[str]],
 ) -> dict[str, Any]:
     """Say of an entry what is shown; what is not known is left out."""
     moments = (entry.queued, entry.intended, entry.submitted, entry.ready, entry.ended)
@@ -218,7 +215,7 @@ def _row(
         "old": None if entry.asked else True,
         "why": None if _is_well(report, entry) else reason(entry)[:LONGEST],
         "t": [None if moment is None else round(moment - zero, 2) for moment in moments],
-        "f": [_file(folder, name, small) for name in entry.paths] or None,
+        "f": [file(name) for name in entry.paths] or None,
     }
     return {name: value for name, value in row.items() if value is not None}
 
@@ -227,7 +224,7 @@ def _is_well(report: Report, entry: EntryRecord) -> bool:
     return entry.error is None and report.states[entry.entry] is not State.FAILED
 
 
-def _file(folder: Path, name: str, small: frozenset[str]) -> list[str]:
+def _file(folder: Path, small: frozenset[str], name: str) -> list[str]:
     """Answer a file's name, its address from the page, and that of its small copy if there is."""
     path = folder / name
     inside = os.path.relpath(path, folder)
@@ -249,7 +246,9 @@ def _template() -> Template:
     try:
         from jinja2 import Environment  # noqa: PLC0415 (an extra)
     except ModuleNotFoundError as error:
-        message = "the page needs jinja2, which is not installed: pip install 'wavespeed-async[cli]'"
+        message = (
+            "the page needs jinja2, which is not installed: pip install 'wavespeed-async[cli]'"
+        )
         raise ConfigurationError(message) from error
     text = files("wavespeed_async.batch").joinpath("page.html.j2").read_text("utf-8")
     return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)

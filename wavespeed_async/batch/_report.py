@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from wavespeed_async.batch._order import Order, read_order
-from wavespeed_async.batch._reader import JournalReader, State
+from wavespeed_async.batch._reader import JournalReader, State, told_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -132,13 +132,12 @@ def read_report(journal: Path, *, total: int | None = None) -> Report:
         total: How many requests the input has, where that is known better than by `order.json`.
 
     Raises:
-        ConfigurationError: There is none, it is of another version, or damaged.
-        sqlite3.Error: It cannot be read just now.
+        ConfigurationError: There is none, it is of another version, damaged, or busy.
     """
     order = read_order(journal.parent)
     if total is not None:
         order = evolve(order, total=total)
-    with JournalReader(journal) as reader:
+    with JournalReader(journal) as reader, told_error(journal):
         return report_of(
             reader.entries(), reader.runs(), reader.sent(), order=order, now=time.time()
         )
@@ -213,7 +212,9 @@ def _signs(
 
 
 def _next_start(runs: Sequence[RunRecord], run: RunRecord) -> float:
-    return min((other.started for other in runs if other.started > run.started), default=float("inf"))
+    return min(
+        (other.started for other in runs if other.started > run.started), default=float("inf")
+    )
 
 
 def _last_before(signs: Sequence[float], end: float, start: float) -> float:

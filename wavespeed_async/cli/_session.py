@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import time
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,13 +11,14 @@ from anyio import to_thread
 from attrs import frozen
 
 from wavespeed_async._client import AsyncWaveSpeed
-from wavespeed_async.batch import JournalReader, Page, State
+from wavespeed_async.batch import JournalReader, Order, Page, State, read_order, write_order
 from wavespeed_async.cli._output import emit, tell, words
 from wavespeed_async.cli._progress import progress
 from wavespeed_async.cli._results import Results, record
 from wavespeed_async.cli._tally import Tally
 from wavespeed_async.errors import (
     AuthenticationError,
+    CostLimitError,
     InsufficientCreditsError,
     JournalError,
     PermissionDeniedError,
@@ -30,13 +32,14 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from wavespeed_async._events import Observer
     from wavespeed_async._prediction import Outcome
-    from wavespeed_async.batch import Outcomes
+    from wavespeed_async.batch import Estimate, Outcomes, Price
     from wavespeed_async.cli._files import Item
     from wavespeed_async.limits import Limits
     from wavespeed_async.models import Request
 
-__all__ = ["Plan", "Session"]
+__all__ = ["Plan", "Session", "estimated"]
 
 OF_ALL = (AuthenticationError, InsufficientCreditsError, PermissionDeniedError)
 """What one request meets, all later ones would meet as well."""
@@ -58,6 +61,7 @@ class Plan:
         resubmit: Whether to submit again what may have been submitted and is not in the API's list;
             None where that cannot be asked for.
         page: Whether to keep a page of what the journal tells.
+        max_cost: What all of it may cost; None for any amount.
     """
 
     out: Path
@@ -70,6 +74,18 @@ class Plan:
     keep_journal: bool = True
     resubmit: bool | None = None
     page: bool = False
+    max_cost: float | None = None
+
+    def client(self, observe: Observer | None = None) -> AsyncWaveSpeed:
+        """Answer a client for it."""
+        return AsyncWaveSpeed(
+            self.api_key,
+            base_url=self.base_url,
+            limits=self.limits,
+            timeout=self.timeout,
+            transport=self.transport,
+            observe=observe,
+        )
 
 
 def emit_paths(outcome: Outcome) -> None:
@@ -106,6 +122,7 @@ class Session:
         self._plan = plan
         self._stopped: str | None = None
         self._overdue = 0  # in a row
+        self._priced = 0
         self._results: Results
         self._page = Page(plan.journal, len(items)) if plan.page and plan.journal else None
 
@@ -117,15 +134,8 @@ class Session:
             WrongUseError: The folder cannot be written to.
         """
         plan = self._plan
-        self.tally = Tally(len(self._items), anyio.current_time())
-        async with AsyncWaveSpeed(
-            plan.api_key,
-            base_url=plan.base_url,
-            limits=plan.limits,
-            timeout=plan.timeout,
-            transport=plan.transport,
-            observe=self.tally.observe,
-        ) as client:
+        self.tally = Tally(len(self._items), anyio.current_time(), time.time())
+        async with plan.client(self.tally.observe) as client:
             self._results = await to_thread.run_sync(Results, plan.out)
             if plan.resubmit and plan.journal is not None:
                 _announce(await to_thread.run_sync(_unconfirmed_in, plan.journal))
@@ -135,6 +145,7 @@ class Session:
                     journal=plan.journal,
                     save_to=plan.out,
                     resubmit_unconfirmed=bool(plan.resubmit),
+                    max_cost=plan.max_cost,
                 )
                 async with progress(self.tally, client.limiter), self._paged():
                     failure = await self._run(batch)
@@ -154,7 +165,7 @@ class Session:
         try:
             async with batch as outcomes:
                 await self._follow(outcomes)
-        except JournalError as error:
+        except (JournalError, CostLimitError) as error:
             self._stopped = str(error)
         except Exception as error:  # noqa: BLE001 (raised by `run`, without a group around it)
             return error
@@ -169,6 +180,7 @@ class Session:
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
             if self._page is not None:
+                await to_thread.run_sync(self._order, ())
                 group.start_soon(self._page.keep)
             try:
                 await self._read(outcomes)
@@ -203,6 +215,8 @@ class Session:
             self.tally.count(outcome)
             try:
                 await to_thread.run_sync(self._write, outcome)
+                if self._page is not None and len(outcomes.prices) > self._priced:
+                    await to_thread.run_sync(self._order, outcomes.prices)
                 self.tally.recorded(outcome)
                 self._each(outcome)
             except OSError as error:
@@ -219,6 +233,14 @@ class Session:
         line = self._items[outcome.index].line
         again = self._plan.journal is None
         self._results.write(record(outcome, line, self._plan.out), again=again)
+
+    def _order(self, prices: tuple[Price, ...]) -> None:
+        """Write down how much there is in all, for those who read the journal."""
+        self._priced = len(prices)
+        out = self._plan.out
+        known = {(price.model, price.inputs): price for price in (*read_order(out).prices, *prices)}
+        with suppress(OSError):  # for readers only: the run goes on without it
+            write_order(out, Order(total=len(self._items), prices=tuple(known.values())))
 
     def _reason_to_stop(self, outcome: Outcome) -> str | None:
         if isinstance(outcome.error, OF_ALL):
@@ -267,6 +289,16 @@ class Session:
             )
         if self._page is not None and self._page.trouble is not None:
             tell(f"the page could not be written: {self._page.trouble}")
+
+
+async def estimated(items: Sequence[Item], plan: Plan) -> Estimate:
+    """Say what items would cost; nothing is submitted.
+
+    Raises:
+        ConfigurationError: There is no key, or a setting cannot work.
+    """
+    async with plan.client() as client:
+        return await client.estimate(item.request for item in items)
 
 
 def _unconfirmed_in(journal: Path) -> int:
