@@ -17,7 +17,7 @@ from wavespeed_async._events import (
 )
 from wavespeed_async._prediction import Outcome, Prediction, Status
 from wavespeed_async._version import __version__
-from wavespeed_async.batch import Outcomes
+from wavespeed_async.batch import Estimate, Outcomes
 from wavespeed_async.errors import (
     APIConnectionError,
     APIResponseError,
@@ -25,6 +25,7 @@ from wavespeed_async.errors import (
     AuthenticationError,
     BadRequestError,
     ConfigurationError,
+    CostLimitError,
     InsufficientCreditsError,
     InternalServerError,
     InvalidRequestError,
@@ -61,6 +62,8 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "ConfigurationError",
+    "CostLimitError",
+    "Estimate",
     "Event",
     "FluxDev",
     "FluxDevLora",

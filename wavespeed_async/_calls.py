@@ -58,7 +58,7 @@ LAST_WORD, RECORDED_LAST_WORD = 2.0, 1.0
 """Seconds that a submission on its way is given to be answered after its call was cancelled; less
 where it is written down, so that it can be looked for."""
 
-LIST_PATH = "/api/v3/predictions"
+LIST_PATH, PRICE_PATH = "/api/v3/predictions", "/api/v3/model/price"
 
 Submitted: TypeAlias = Callable[[Prediction], object]
 """Is told a prediction as soon as its id is known, even where the call is being cancelled."""
@@ -225,6 +225,22 @@ class Calls:
         Raises:
             APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
         """
+        return await self._told("list", LIST_PATH, query, turn)
+
+    async def price(
+        self, model: str, inputs: Mapping[str, object], turn: Turn
+    ) -> Mapping[str, object]:
+        """Ask what a request would cost; failures that may pass are tried again.
+
+        Raises:
+            APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
+        """
+        return await self._told("price", PRICE_PATH, {"model_id": model, "inputs": inputs}, turn)
+
+    async def _told(
+        self, kind: str, path: str, query: Mapping[str, object], turn: Turn
+    ) -> Mapping[str, object]:
+        """Ask by a POST that makes nothing."""
         waits = pauses(self._dice)
         tries_left = self._max_retries
         while True:
@@ -232,15 +248,15 @@ class Calls:
                 priority=turn.priority, timeout=turn.left(), patience=turn.patience
             )
             sending = partial(
-                self._transport.send, "POST", LIST_PATH, permit=permit, content=encode_json(query)
+                self._transport.send, "POST", path, permit=permit, content=encode_json(query)
             )
             try:
-                return self._data(await self._recorded("list", permit, sending))
+                return self._data(await self._recorded(kind, permit, sending))
             except WaveSpeedError as error:
                 turn = self._started(turn)
                 spared = turn.stubborn and isinstance(error, RateLimitError)
                 pause = self.pause(error, turn, 1 if spared else tries_left, next(waits))
-                self.failed("POST", LIST_PATH, error, pause)
+                self.failed("POST", path, error, pause)
                 if pause is None:
                     raise
                 tries_left -= not spared

@@ -22,7 +22,15 @@ from wavespeed_async._codec import decode_id
 from wavespeed_async._media import Storage
 from wavespeed_async._polling import Poller
 from wavespeed_async._prediction import Outcome, Prediction
-from wavespeed_async.batch import Journaled, Outcomes, Plain, SqliteStore
+from wavespeed_async.batch import (
+    Budget,
+    Journaled,
+    Outcomes,
+    Plain,
+    Prices,
+    SqliteStore,
+)
+from wavespeed_async.batch import estimate as estimate_of
 from wavespeed_async.errors import APIConnectionError, ConfigurationError, InvalidRequestError
 from wavespeed_async.limits import Limiter, Limits
 from wavespeed_async.models import (
@@ -44,7 +52,7 @@ if TYPE_CHECKING:
     from wavespeed_async._events import Event, Observer
     from wavespeed_async._poll_rule import PollRule
     from wavespeed_async._transport import Transport
-    from wavespeed_async.batch import Items
+    from wavespeed_async.batch import Estimate, Items
     from wavespeed_async.limits import Slot
 
 __all__ = ["AsyncWaveSpeed"]
@@ -374,6 +382,7 @@ class AsyncWaveSpeed:
         journal: str | os.PathLike[str] | None = None,
         save_to: str | os.PathLike[str] | None = None,
         resubmit_unconfirmed: bool = False,
+        max_cost: float | None = None,
     ) -> Outcomes:
         """Run any number of requests, and iterate over their outcomes as they end.
 
@@ -393,18 +402,24 @@ class AsyncWaveSpeed:
             save_to: A folder to write the outputs to, beside the run.
             resubmit_unconfirmed: With a journal: submit again what may have been submitted and is
                 not in the API's list. If it exists after all, it is billed twice.
+            max_cost: What all requests may cost together, in the API's currency, those of earlier
+                runs among them. Before this is passed nothing more is submitted. The API is asked
+                for the price of each kind of request.
 
         Raises:
+            CostLimitError: While iterating: the next request would cost too much, or has no price.
+                What runs has ended first.
             ConfigurationError: On entering, or at the first outcome: the journal is in use, of
                 another version, damaged, or of other requests. Nothing was sent.
             JournalError: While iterating: it cannot be written any more. What runs has ended first.
         """
         runner = _BatchRunner(self._account, self._defaults)
-        if journal is None:
-            return Outcomes(Plain(runner), requests, width=runner.width, save_to=save_to)
-        folder = Path(journal).parent
-        course = Journaled(runner, SqliteStore(journal), folder, resubmit=resubmit_unconfirmed)
-        return Outcomes(course, requests, width=runner.width, save_to=save_to)
+        course: Plain | Journaled = Plain(runner)
+        if journal is not None:
+            store, folder = SqliteStore(journal), Path(journal).parent
+            course = Journaled(runner, store, folder, resubmit=resubmit_unconfirmed)
+        budget = None if max_cost is None else Budget(max_cost, Prices(runner.price))
+        return Outcomes(course, requests, width=runner.width, save_to=save_to, budget=budget)
 
     async def run_all(
         self,
@@ -413,14 +428,28 @@ class AsyncWaveSpeed:
         journal: str | os.PathLike[str] | None = None,
         save_to: str | os.PathLike[str] | None = None,
         resubmit_unconfirmed: bool = False,
+        max_cost: float | None = None,
     ) -> list[Outcome]:
         """Run requests as `batch` does, and answer their outcomes in the order of the requests."""
         batch = self.batch(
-            requests, journal=journal, save_to=save_to, resubmit_unconfirmed=resubmit_unconfirmed
+            requests,
+            journal=journal,
+            save_to=save_to,
+            resubmit_unconfirmed=resubmit_unconfirmed,
+            max_cost=max_cost,
         )
         async with batch as outcomes:
             ended = [outcome async for outcome in outcomes]
         return sorted(ended, key=lambda outcome: outcome.index)
+
+    async def estimate(self, requests: Items) -> Estimate:
+        """Say what requests would cost, and how long the limits would make them take at best.
+
+        The API is asked for the price of each kind of request, under the limits; of 50 kinds at
+        most. Nothing is submitted. Where prices cannot be asked for the answer says why.
+        """
+        runner = _BatchRunner(self._account, self._defaults)
+        return await estimate_of(requests, Prices(runner.price), runner.limits)
 
     def _turn(self, timeout: float | None) -> Turn:
         seconds = self._defaults.timeout if timeout is None else timeout
@@ -484,6 +513,10 @@ class _BatchRunner:
     async def page(self, query: Mapping[str, Any]) -> Mapping[str, Any]:
         """Ask for one page of the API's list of predictions."""
         return await self.account.calls.listing(query, self._patient())
+
+    async def price(self, model: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask what a request would cost."""
+        return await self.account.calls.price(model, inputs, self._patient())
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Have the limiter count what an earlier process did."""

@@ -23,6 +23,7 @@
         PredictionTimeoutError         (TimeoutError) it still runs: its id resumes it
       WebhookVerificationError         this call is not from the API
       JournalError                     a batch's journal cannot be written: nothing more is sent
+      CostLimitError                   a batch would cost more than it may: nothing more is sent
 
 Every exception pickles, and carries the prediction's id wherever one is known.
 """
@@ -43,6 +44,7 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "ConfigurationError",
+    "CostLimitError",
     "InsufficientCreditsError",
     "InternalServerError",
     "InvalidRequestError",
@@ -278,6 +280,18 @@ class PredictionTimeoutError(PredictionError, TimeoutError):
 
 class WebhookVerificationError(WaveSpeedError):
     """Say that a call that claims to be a webhook is not shown to be from the API."""
+
+
+class CostLimitError(WaveSpeedError):
+    """Say that a batch submits nothing more, as it would cost more than `max_cost`.
+
+    Attributes:
+        spent: What the requests cost that were handed on before.
+    """
+
+    def __init__(self, message: str, *, spent: float = 0.0) -> None:
+        super().__init__(message)
+        self.spent = spent
 
 
 class JournalError(WaveSpeedError):

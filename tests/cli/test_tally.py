@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from wavespeed_async import Outcome, PictureSaved, Prediction, Status, WaveSpeedError
+from wavespeed_async import (
+    APIConnectionError,
+    LimiterPaused,
+    Outcome,
+    PictureSaved,
+    Prediction,
+    RequestAnswered,
+    RequestFailed,
+    Status,
+    WaveSpeedError,
+)
 from wavespeed_async._events import PredictionEnded, PredictionSubmitted
 from wavespeed_async.cli._tally import Tally
 
@@ -63,3 +73,23 @@ def test_loose_ends() -> None:
         ["unrecorded  m"],
     ]
     assert tally.pending
+
+
+def test_a_pause_and_an_outage_are_named() -> None:
+    """A line names a pause after a 429 and a time without answers, as long as they last."""
+    tally = Tally(30, now=100.0, wall=5000.0)
+
+    def hindrances(now: float) -> str:
+        return _line(tally, now).partition("/120 requests")[2]
+
+    tally.observe(LimiterPaused(seconds=8.0, at=5010.0))
+    assert hindrances(111.0) == ", paused for 7 s after a 429"
+    assert hindrances(118.0) == ""
+    way = {"method": "GET", "path": "/"}
+    for at in (5020.0, 5024.0):
+        tally.observe(RequestFailed(**way, error=APIConnectionError("no"), retry_in=1.0, at=at))
+    tally.observe(RequestFailed(**way, error=WaveSpeedError("no"), retry_in=1.0, at=5025.0))
+    assert hindrances(121.0) == ""
+    assert hindrances(125.0) == ", no answer for 5 s"
+    tally.observe(RequestAnswered(**way, status_code=200, seconds=1.0, at=5026.0))
+    assert hindrances(126.0) == ""

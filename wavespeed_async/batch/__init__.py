@@ -1,7 +1,10 @@
 """Many requests: as many at once as the limits allow, an outcome for each, and a journal."""
 
+from wavespeed_async.batch._cost import Budget, Estimate, Prices, estimate
 from wavespeed_async.batch._course import Items, Journaled, Plain, Runner
 from wavespeed_async.batch._entries import in_short, wanted
+from wavespeed_async.batch._order import Order, Price, read_order, write_order
+from wavespeed_async.batch._page import Page, write_page
 from wavespeed_async.batch._reader import (
     EntryRecord,
     JournalReader,
@@ -9,21 +12,34 @@ from wavespeed_async.batch._reader import (
     RunRecord,
     State,
 )
+from wavespeed_async.batch._report import Report, read_report
 from wavespeed_async.batch._run import Outcomes
 from wavespeed_async.batch._sqlite import SqliteStore
 
 __all__ = [
+    "Budget",
     "EntryRecord",
+    "Estimate",
     "Items",
     "JournalReader",
     "Journaled",
+    "Order",
     "Outcomes",
+    "Page",
     "Plain",
+    "Price",
+    "Prices",
+    "Report",
     "RequestSentRecord",
     "RunRecord",
     "Runner",
     "SqliteStore",
     "State",
+    "estimate",
     "in_short",
+    "read_order",
+    "read_report",
     "wanted",
+    "write_order",
+    "write_page",
 ]

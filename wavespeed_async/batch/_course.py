@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from wavespeed_async.batch._journal import Past, Store, _Group
     from wavespeed_async.limits import Limits, Slot
 
-__all__ = ["Course", "Items", "Journaled", "Plain", "Runner"]
+__all__ = ["Course", "Items", "Journaled", "Plain", "Runner", "each"]
 
 Items: TypeAlias = Iterable[Request | Prediction | str] | AsyncIterable[Request | Prediction | str]
 
@@ -202,7 +202,7 @@ class Plain:
 
     def admitted(self, items: Items) -> AsyncGenerator[Any, None]:
         """Answer all items."""
-        return _each(items)
+        return each(items)
 
     def take(self, index: int, item: Any) -> Taken:  # noqa: ARG002 (the journal's needs it)
         """Take an item."""
@@ -305,9 +305,9 @@ class Journaled:
         is_slow = isinstance(items, AsyncIterable)
         is_open = self._past.is_new
         ahead: list[Any] = []
-        async with aclosing(_each(items)) as each:
+        async with aclosing(each(items)) as given:
             while not is_open:
-                chunk = [item async for item in _first(each, 1 if is_slow else CHUNK)]
+                chunk = [item async for item in _first(given, 1 if is_slow else CHUNK)]
                 if not chunk or len(ahead) >= LOOK_AHEAD:
                     break
                 ahead += chunk
@@ -318,7 +318,7 @@ class Journaled:
             for item in ahead:
                 yield item
             del ahead
-            async for item in each:
+            async for item in given:
                 yield item
 
     async def _know_any(self, items: list[Any]) -> bool:
@@ -537,7 +537,7 @@ async def _first(items: AsyncGenerator[Any, None], count: int) -> AsyncIterator[
 _END = object()
 
 
-async def _each(items: Items) -> AsyncGenerator[Any, None]:
+async def each(items: Items) -> AsyncGenerator[Any, None]:
     """Iterate over either kind of iterable; an async generator is closed in any case."""
     if not isinstance(items, AsyncIterable):
         for item in items:

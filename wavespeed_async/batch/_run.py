@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from wavespeed_async.batch._cost import Budget
     from wavespeed_async.batch._course import Course, Items, Taken
+    from wavespeed_async.batch._order import Price
 
 __all__ = ["Outcomes"]
 
@@ -51,10 +53,12 @@ class Outcomes(AsyncIterator[Outcome]):
         *,
         width: int,
         save_to: str | os.PathLike[str] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._course = course
         self._items = items
         self._save_to = save_to
+        self._budget = budget
         self._bound = 2 * width + 1
         self._under_way = 0
         self._running: dict[int, Prediction] = {}
@@ -71,6 +75,11 @@ class Outcomes(AsyncIterator[Outcome]):
     def running(self) -> tuple[str, ...]:
         """The ids of the predictions of this batch that were submitted and still run."""
         return tuple(prediction.id for prediction in self._running.values())
+
+    @property
+    def prices(self) -> tuple[Price, ...]:
+        """What the kinds of its requests cost: known where it may only cost so much."""
+        return self._budget.prices.known if self._budget else ()
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -125,7 +134,9 @@ class Outcomes(AsyncIterator[Outcome]):
         index = 0
         saving = anyio.CapacityLimiter(AT_ONCE)
         try:
-            async with aclosing(self._course.admitted(self._items)) as items:
+            admitted = self._course.admitted(self._items)
+            within = self._budget.within(admitted) if self._budget else admitted
+            async with aclosing(within) as items:
                 async for item in items:
                     if self._course.failure is not None:
                         break

@@ -13,14 +13,15 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from wavespeed_async._codec import request_from
 from wavespeed_async._version import __version__
-from wavespeed_async.batch import wanted
+from wavespeed_async.batch import read_report, wanted, write_page
 from wavespeed_async.cli._emulator_flags import FaultFlags, SettingFlags
 from wavespeed_async.cli._fields import Field, fields_of, json_value, short_name
 from wavespeed_async.cli._files import Item, read_requests
 from wavespeed_async.cli._models import as_json, as_table
 from wavespeed_async.cli._output import WrongUseError, emit
-from wavespeed_async.cli._session import Plan, Session
+from wavespeed_async.cli._session import Plan, Session, estimated
 from wavespeed_async.cli._signals import run_until_signal
+from wavespeed_async.cli._status import estimate_lines, status_lines
 from wavespeed_async.limits import Limits
 from wavespeed_async.models import Request, request_classes
 
@@ -209,6 +210,8 @@ def batch(
     *,
     model: str | None = None,
     resubmit_unconfirmed: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    max_cost: float | None = None,
     options: Options = USUAL_OPTIONS,
 ) -> int:
     """Make the pictures of all requests in a file; their paths go to stdout as they are made.
@@ -221,23 +224,60 @@ def batch(
 
     The same command again goes on where it stopped, however that was: nothing is paid for twice,
     and what was paid for is fetched. What it needs for that is in journal.sqlite in the folder.
+    Beside it is a page to look at while it runs, and afterwards: index.html.
 
     Args:
         file: The requests, in a file that ends in .jsonl or .csv (UTF-8).
         model: The model of lines that name none.
         resubmit_unconfirmed: Submit again what may have been submitted, but is not in the API's
             list of predictions. If it exists after all, it is billed twice.
+        dry_run: Say what it would cost and how long it would take at best; submit nothing.
+        max_cost: Submit nothing more before it would cost more than this in all, earlier runs in
+            this folder included. What is submitted still ends.
         options: As everywhere.
     """
-    plan = options.plan(journal=options.out / JOURNAL, resubmit=resubmit_unconfirmed)
+    plan = options.plan(
+        journal=options.out / JOURNAL,
+        resubmit=resubmit_unconfirmed,
+        page=True,
+        max_cost=max_cost,
+    )
 
     async def work() -> int:
         items = await to_thread.run_sync(
             partial(read_requests, file, model, check=from_thread.check_cancelled)
         )
-        return await Session(items, plan).run()
+        if not dry_run:
+            return await Session(items, plan).run()
+        for line in estimate_lines(await estimated(items, plan)):
+            emit(line)
+        return 0
 
     return run_until_signal(work)
+
+
+@app.command
+def status(folder: Path, /, *, page: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Say how the batch in a folder stands, from any process, while it runs and afterwards.
+
+    Args:
+        folder: The folder of the pictures.
+        page: Write the page as well.
+    """
+    for line in status_lines(read_report(folder / JOURNAL)):
+        emit(line)
+    if page:
+        emit(str(write_page(folder / JOURNAL)))
+
+
+@app.command
+def page(folder: Path, /) -> None:
+    """Write the page of the batch in a folder; its path goes to stdout.
+
+    Args:
+        folder: The folder of the pictures.
+    """
+    emit(str(write_page(folder / JOURNAL)))
 
 
 # --- the rest ------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -9,13 +11,14 @@ from anyio import to_thread
 from attrs import frozen
 
 from wavespeed_async._client import AsyncWaveSpeed
-from wavespeed_async.batch import JournalReader, State
+from wavespeed_async.batch import JournalReader, Order, Page, State, read_order, write_order
 from wavespeed_async.cli._output import emit, tell, words
 from wavespeed_async.cli._progress import progress
 from wavespeed_async.cli._results import Results, record
 from wavespeed_async.cli._tally import Tally
 from wavespeed_async.errors import (
     AuthenticationError,
+    CostLimitError,
     InsufficientCreditsError,
     JournalError,
     PermissionDeniedError,
@@ -24,18 +27,19 @@ from wavespeed_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     import httpx
 
+    from wavespeed_async._events import Observer
     from wavespeed_async._prediction import Outcome
-    from wavespeed_async.batch import Outcomes
+    from wavespeed_async.batch import Estimate, Outcomes, Price
     from wavespeed_async.cli._files import Item
     from wavespeed_async.limits import Limits
     from wavespeed_async.models import Request
 
-__all__ = ["Plan", "Session"]
+__all__ = ["Plan", "Session", "estimated"]
 
 OF_ALL = (AuthenticationError, InsufficientCreditsError, PermissionDeniedError)
 """What one request meets, all later ones would meet as well."""
@@ -56,6 +60,8 @@ class Plan:
         keep_journal: Whether it is kept once all that it tells of has ended.
         resubmit: Whether to submit again what may have been submitted and is not in the API's list;
             None where that cannot be asked for.
+        page: Whether to keep a page of what the journal tells.
+        max_cost: What all of it may cost; None for any amount.
     """
 
     out: Path
@@ -67,6 +73,19 @@ class Plan:
     journal: Path | None = None
     keep_journal: bool = True
     resubmit: bool | None = None
+    page: bool = False
+    max_cost: float | None = None
+
+    def client(self, observe: Observer | None = None) -> AsyncWaveSpeed:
+        """Answer a client for it."""
+        return AsyncWaveSpeed(
+            self.api_key,
+            base_url=self.base_url,
+            limits=self.limits,
+            timeout=self.timeout,
+            transport=self.transport,
+            observe=observe,
+        )
 
 
 def emit_paths(outcome: Outcome) -> None:
@@ -89,7 +108,7 @@ class Session:
     """
 
     tally: Tally
-    seconds: float
+    seconds: float = 0.0
 
     def __init__(
         self,
@@ -103,7 +122,9 @@ class Session:
         self._plan = plan
         self._stopped: str | None = None
         self._overdue = 0  # in a row
+        self._priced = 0
         self._results: Results
+        self._page = Page(plan.journal, len(items)) if plan.page and plan.journal else None
 
     async def run(self) -> int:
         """Make the pictures, and answer the exit code.
@@ -113,15 +134,8 @@ class Session:
             WrongUseError: The folder cannot be written to.
         """
         plan = self._plan
-        self.tally = Tally(len(self._items), anyio.current_time())
-        async with AsyncWaveSpeed(
-            plan.api_key,
-            base_url=plan.base_url,
-            limits=plan.limits,
-            timeout=plan.timeout,
-            transport=plan.transport,
-            observe=self.tally.observe,
-        ) as client:
+        self.tally = Tally(len(self._items), anyio.current_time(), time.time())
+        async with plan.client(self.tally.observe) as client:
             self._results = await to_thread.run_sync(Results, plan.out)
             if plan.resubmit and plan.journal is not None:
                 _announce(await to_thread.run_sync(_unconfirmed_in, plan.journal))
@@ -131,11 +145,11 @@ class Session:
                     journal=plan.journal,
                     save_to=plan.out,
                     resubmit_unconfirmed=bool(plan.resubmit),
+                    max_cost=plan.max_cost,
                 )
-                async with progress(self.tally, client.limiter):
+                async with progress(self.tally, client.limiter), self._paged():
                     failure = await self._run(batch)
             finally:
-                self.seconds = anyio.current_time() - self.tally.started
                 self._results.close()
                 self._drop_journal()
                 self._conclude()
@@ -150,12 +164,44 @@ class Session:
         """Run the batch; answer what it raised, a journal's word apart: that ends it in order."""
         try:
             async with batch as outcomes:
-                await self._read(outcomes)
-        except JournalError as error:
+                await self._follow(outcomes)
+        except (JournalError, CostLimitError) as error:
             self._stopped = str(error)
         except Exception as error:  # noqa: BLE001 (raised by `run`, without a group around it)
             return error
+        finally:
+            self.seconds = anyio.current_time() - self.tally.started
         return None
+
+    # --- the page --------------------------------------------------------------------------------
+
+    async def _follow(self, outcomes: Outcomes) -> None:
+        """Read outcomes, and keep the page up to date meanwhile."""
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            if self._page is not None:
+                await to_thread.run_sync(self._order, ())
+                group.start_soon(self._page.keep)
+            try:
+                await self._read(outcomes)
+            except Exception as error:  # noqa: BLE001 (raised below, without a group around it)
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    @asynccontextmanager
+    async def _paged(self) -> AsyncIterator[None]:
+        """Write the page for the last time after the journal, however the run ends."""
+        is_over = False
+        try:
+            yield
+            is_over = True
+        finally:
+            if self._page is not None:
+                await self._page.finish(hurry=not is_over)
+
+    # --- the run ---------------------------------------------------------------------------------
 
     def _requests(self) -> Iterator[Request]:
         for item in self._items:
@@ -169,6 +215,8 @@ class Session:
             self.tally.count(outcome)
             try:
                 await to_thread.run_sync(self._write, outcome)
+                if self._page is not None and len(outcomes.prices) > self._priced:
+                    await to_thread.run_sync(self._order, outcomes.prices)
                 self.tally.recorded(outcome)
                 self._each(outcome)
             except OSError as error:
@@ -185,6 +233,14 @@ class Session:
         line = self._items[outcome.index].line
         again = self._plan.journal is None
         self._results.write(record(outcome, line, self._plan.out), again=again)
+
+    def _order(self, prices: tuple[Price, ...]) -> None:
+        """Write down how much there is in all, for those who read the journal."""
+        self._priced = len(prices)
+        out = self._plan.out
+        known = {(price.model, price.inputs): price for price in (*read_order(out).prices, *prices)}
+        with suppress(OSError):  # for readers only: the run goes on without it
+            write_order(out, Order(total=len(self._items), prices=tuple(known.values())))
 
     def _reason_to_stop(self, outcome: Outcome) -> str | None:
         if isinstance(outcome.error, OF_ALL):
@@ -231,6 +287,18 @@ class Session:
                 f"{tally.done} of {tally.total} done: {_counted(tally.pictures, 'picture')} in "
                 f"{self._plan.out}, {self.seconds:.1f} s, {pace:.0f} pictures/min{earlier}"
             )
+        if self._page is not None and self._page.trouble is not None:
+            tell(f"the page could not be written: {self._page.trouble}")
+
+
+async def estimated(items: Sequence[Item], plan: Plan) -> Estimate:
+    """Say what items would cost; nothing is submitted.
+
+    Raises:
+        ConfigurationError: There is no key, or a setting cannot work.
+    """
+    async with plan.client() as client:
+        return await client.estimate(item.request for item in items)
 
 
 def _unconfirmed_in(journal: Path) -> int:

@@ -7,21 +7,27 @@ from typing import TYPE_CHECKING
 
 from wavespeed_async._events import (
     Event,
+    LimiterPaused,
     PictureSaved,
     PredictionEnded,
     PredictionLeft,
     PredictionSubmitted,
+    RequestAnswered,
+    RequestFailed,
     SubmissionFound,
     SubmissionUnconfirmed,
 )
 from wavespeed_async._prediction import Status
-from wavespeed_async.errors import SubmissionUnconfirmedError
+from wavespeed_async.errors import APIConnectionError, SubmissionUnconfirmedError
 
 if TYPE_CHECKING:
     from wavespeed_async._prediction import Outcome
     from wavespeed_async.models import Request
 
-__all__ = ["Tally"]
+__all__ = ["Tally", "duration"]
+
+SILENCE = 2.0
+"""Seconds without any answer that are told."""
 
 
 _ABOUT = (PredictionSubmitted, SubmissionFound, PredictionLeft, PredictionEnded)
@@ -34,6 +40,7 @@ class Tally:
     Args:
         total: How many requests there are.
         now: When it starts.
+        wall: The same by the wall clock, in Unix seconds, which events have.
 
     Attributes:
         done: Requests whose pictures are files.
@@ -45,9 +52,12 @@ class Tally:
         failures: How often each reason was met, by its words.
     """
 
-    def __init__(self, total: int, now: float) -> None:
+    def __init__(self, total: int, now: float, wall: float = 0.0) -> None:
         self.total = total
         self.started = now
+        self._wall = wall
+        self._opens_at = now
+        self._silent_since: float | None = None
         self.done = self.failed = self.pictures = self.earlier = 0
         self.unconfirmed = self.absent = 0
         self._lost: dict[int, Request] = {}  # submissions that no outcome has told of yet
@@ -68,8 +78,20 @@ class Tally:
         elif isinstance(event, PictureSaved):
             self._saved.add(event.prediction.id)
             self.pictures += len(event.paths)
-        elif isinstance(event, SubmissionUnconfirmed):
+        else:
+            self._observe_way(event)
+
+    def _observe_way(self, event: Event) -> None:
+        """Note an event that tells of the way to the API."""
+        at = self.started + event.at - self._wall
+        if isinstance(event, SubmissionUnconfirmed):
             self._lost[id(event.request)] = event.request
+        elif isinstance(event, LimiterPaused):
+            self._opens_at = at + event.seconds
+        elif isinstance(event, RequestAnswered):
+            self._silent_since = None
+        elif isinstance(event, RequestFailed) and isinstance(event.error, APIConnectionError):
+            self._silent_since = self._silent_since or at
 
     def count(self, outcome: Outcome) -> None:
         """Count a request that has ended."""
@@ -136,8 +158,17 @@ class Tally:
         ]
         if 0 < ended < self.total:
             left = (now - self.started) / ended * (self.total - ended)
-            parts.append(f"{_duration(left)} left")
-        return ", ".join(parts)
+            parts.append(f"{duration(left)} left")
+        return ", ".join(parts + self._hindrances(now))
+
+    def _hindrances(self, now: float) -> list[str]:
+        """Name what keeps requests from going out."""
+        found = []
+        if now < self._opens_at:
+            found.append(f"paused for {duration(self._opens_at - now)} after a 429")
+        if self._silent_since is not None and now - self._silent_since >= SILENCE:
+            found.append(f"no answer for {duration(now - self._silent_since)}")
+        return found
 
 
 def _reason(outcome: Outcome) -> str:
@@ -148,7 +179,8 @@ def _reason(outcome: Outcome) -> str:
     return text
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Say how long that is, in seconds, minutes or hours."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
