@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from wavespeed_async.batch._schema import APPLICATION, TABLES, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 START = 1_800_000_000.0
 """When the first turn of each journal begins."""
@@ -24,7 +24,7 @@ class Row:
     """Hold one entry; times are seconds after START."""
 
     model: str = "wavespeed-ai/flux-dev"
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = field(factory=dict)
     run: int = 1
     seed: int | None = 7
     queued: float = 0.0

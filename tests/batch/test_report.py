@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +161,16 @@ def test_an_order_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["order.json"]
     (tmp_path / "order.json").write_text("[]")
     assert read_order(tmp_path) == Order()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """A file that was begun long ago goes when the next is written; one just begun stays."""
+    old, new = tmp_path / ".order.json.1.part", tmp_path / ".order.json.2.part"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    write_order(tmp_path, Order())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "order.json"]
 
 
 # --- plots ----------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ import pytest
 from tests.batch.journals import START, Row, made, write_journal
 from tests.batch.test_page import data_of
 from tests.cli.conftest import FAST, Cli, await_true, to, write_jsonl
-from wavespeed_async.batch import Order, Price, report_of, write_order
+from wavespeed_async.batch import JournalReader, Order, Price
 from wavespeed_async.batch._order import priced
-from wavespeed_async.batch._reader import JournalReader
+from wavespeed_async.batch._report import report_of
 from wavespeed_async.cli._status import status_lines
 from wavespeed_async.emulator import Emulator
 
@@ -87,7 +87,7 @@ def told(rows: list[Row], now: float, order: Order = Order(), **more: Any) -> li
 
 def test_the_status_of_a_batch_that_goes_on() -> None:
     """Counts, pace, cost, time left, failures, and the ids that run or are unconfirmed are told."""
-    failed = {"status": "failed", "error": "PredictionFailedError: no"}
+    failed: dict[str, Any] = {"status": "failed", "error": "PredictionFailedError: no"}
     kind = priced({"size": "1024*768", "num_images": 1})
     price = Price("wavespeed-ai/flux-dev", kind, 0.012)
     fields = {"prompt": "x", "size": "1024*768", "num_images": 1}
@@ -137,7 +137,7 @@ def test_the_status_while_it_runs_and_after_a_kill(cli: Cli) -> None:
     write_jsonl(Path("a.jsonl"), lines(40))
     with Emulator(latency=0.3, per=1, pictures=False) as emulator:
         command = ["batch", "a.jsonl", "--out", "o", *to(emulator), "--concurrency", "4"]
-        program = subprocess.Popen(
+        program = subprocess.Popen(  # noqa: S603 (this package, called by this test)
             [sys.executable, "-m", "wavespeed_async", *command],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -172,7 +172,7 @@ def test_a_dry_run_tells_and_sends_nothing(cli: Cli, emulator: Emulator) -> None
         "1.2250 USD",
         "at best 1 s within the limits",
     ]
-    assert emulator.predictions == []
+    assert emulator.predictions == ()
     assert not Path("o").exists()
 
 
@@ -209,4 +209,4 @@ def test_a_cost_that_is_none_is_wrong_use(cli: Cli, emulator: Emulator) -> None:
     ran = cli("batch", "a.jsonl", "--out", "o", "--max-cost", "0", *to(emulator))
     assert ran.code == 2
     assert "max_cost must be a number above 0" in ran.err
-    assert emulator.requests == []
+    assert emulator.requests == ()

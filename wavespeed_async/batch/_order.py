@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ __all__ = ["Order", "Price", "priced", "read_order", "write_order", "write_whole
 NAME = "order.json"
 FREE = {"seed", "guidance_scale", "strength", "prompt", "negative_prompt"}
 """Fields that no price depends on."""
+LOST = 60.0
+"""Seconds after which what a process had begun to write is removed."""
 TEXT = "text"
 """What stands for prose, an address or a picture where requests of one price are told apart."""
 
@@ -112,6 +115,10 @@ def write_whole(path: Path, text: str) -> None:
         OSError: It cannot be written.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    for lost in path.parent.glob(f".{path.name}.*.part"):  # left by a process that was killed
+        with suppress(FileNotFoundError):
+            if time.time() - lost.stat().st_mtime > LOST:
+                lost.unlink()
     try:
         part.write_text(text, "utf-8", errors="replace")
         part.replace(path)

@@ -72,9 +72,9 @@ class Page:
     async def keep(self) -> None:
         """Write it now and then, until this is cancelled."""
         while self.trouble is None:
-            began = time.thread_time(), time.monotonic()
+            began = time.monotonic()
             await self._write(BRIEFLY)
-            await anyio.sleep(max(EVERY, SHARE * (time.monotonic() - began[1])))
+            await anyio.sleep(max(EVERY, SHARE * (time.monotonic() - began)))
 
     async def finish(self, *, hurry: bool) -> None:
         """Write it for the last time; in a hurry without further small copies of pictures."""
