@@ -174,8 +174,8 @@ class Budget:
         if not is_number or not 0 < most < math.inf:
             message = f"max_cost must be a number above 0, not {most!r}"
             raise ConfigurationError(message)
-        self.prices = prices
-        self.spent = 0.0
+        self.prices: Prices = prices
+        self.spent: float = 0.0
         self._most = most
 
     async def within(self, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:

@@ -70,8 +70,8 @@ class Page:
         self._total = total
 
     async def keep(self) -> None:
-        """Write it now and then, until this is cancelled."""
-        while self.trouble is None:
+        """Write it now and then, until this is cancelled; trouble may pass."""
+        while True:
             began = time.monotonic()
             await self._write(BRIEFLY)
             await anyio.sleep(max(EVERY, SHARE * (time.monotonic() - began)))
