@@ -458,6 +458,19 @@ async def test_priority_goes_first() -> None:
     assert ends.index("visitor") == 1
 
 
+async def test_what_was_learned_can_be_handed_on() -> None:
+    """A client tells how long models take, and another one, in another process say, knows it."""
+    async with running(latency=7.0) as (client, _):
+        await client.flux_dev(prompt="a")
+        kept = client.poll_rule.snapshot()
+        assert client.with_options().poll_rule is client.poll_rule
+    async with running(latency=7.0) as (client, emulator):
+        client.poll_rule.restore(kept)
+        await client.flux_dev(prompt="a")
+        polls = [request.at for request in emulator.requests if request.kind == "result"]
+        assert polls[0] > 4.0
+
+
 async def test_options_share_pool_and_limiter() -> None:
     """A client with other defaults shares the limiter and closes nothing."""
     async with running(latency=30.0, latency_cv=0.0) as (client, _):
