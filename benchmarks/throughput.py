@@ -262,8 +262,9 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield f"{line}      {row['round_trip']:.3f} s"
     apart = max(row["apart"] for row in rows)
     verdict = "agree" if apart <= AGREED else "do NOT agree"
+    refused = sum(row["refused"] for row in rows)
     yield f"real and simulated shares of single runs are {apart:.3f} apart at most: they {verdict}"
-    yield f"within {AGREED}; the server refused {sum(row['refused'] for row in rows)} of our requests"
+    yield f"within {AGREED}; the server refused {refused} of our requests"
 
 
 # --- the figure -----------------------------------------------------------------------------------
