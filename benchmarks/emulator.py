@@ -9,12 +9,12 @@ waits. Half of the requests submit, half poll. The target is 2,000 a second.
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
 import socket
 import statistics
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -126,7 +126,9 @@ def main(seconds: float, clients: int) -> None:
 
 
 if __name__ == "__main__":
-    main(
-        float(sys.argv[1]) if len(sys.argv) > 1 else 5.0,
-        int(sys.argv[2]) if len(sys.argv) > 2 else 4,  # noqa: PLR2004 (the second argument)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("seconds", type=float, nargs="?", default=5.0, help="how long to ask")
+    parser.add_argument("clients", type=int, nargs="?", default=4, help="how many ask at once")
+    main(**vars(parser.parse_args()))

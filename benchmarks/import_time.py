@@ -7,6 +7,7 @@ Run it with the package installed (an import from a source tree without byte cod
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -43,4 +44,8 @@ def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 15)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rounds", type=int, nargs="?", default=15, help="of each statement")
+    main(**vars(parser.parse_args()))

@@ -220,14 +220,15 @@ class Server:
 class OracleRule(PollRule):
     """Know when each prediction is ready; a poll is worth it from then on, the longest first."""
 
-    def __init__(self, server: Server, started: float) -> None:
+    def __init__(self, server: Server) -> None:
         super().__init__()
-        self._server, self._started = server, started
+        self._server = server
         self.names: dict[Look, str] = {}
 
     def bid(self, look: Look, now: float, _: Scarcity) -> tuple[float, float]:
         """Answer how long an answer has lain ready."""
-        ready = self._server.ready[self.names[look]] - self._started
+        # The limiter's clock and the event loop's go equally fast, but began at different times.
+        ready = self._server.ready[self.names[look]] + (now - anyio.current_time())
         return (1 + now - ready, now) if now >= ready - 1e-9 else (0.0, ready)
 
 
@@ -302,7 +303,7 @@ async def run(
             prompt="p", images=["https://o.test/0.png"], enable_sync_mode=True
         )
     if oracle:
-        poller.rule = OracleRule(server, started - limiter.now())
+        poller.rule = OracleRule(server)
     elif learned is not None:
         poller.rule.restore(learned)
     course = Plain(cast("Any", Runner(calls, poller)))  # without a journal it needs no more

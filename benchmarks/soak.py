@@ -9,6 +9,7 @@ it is asked what it has made (the API's own list), and that is held against what
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -163,6 +164,12 @@ def main(minutes: float, scale: float, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    arguments = [float(argument) for argument in sys.argv[1:]]
-    minutes, scale, seed = [*arguments, *(10.0, 20.0, 1.0)[len(arguments) :]]
-    main(minutes, scale, int(seed))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("minutes", type=float, nargs="?", default=10.0, help="how long to feed it")
+    parser.add_argument(
+        "scale", type=float, nargs="?", default=20.0, help="what times are divided by"
+    )
+    parser.add_argument("seed", type=int, nargs="?", default=1, help="of the faults")
+    main(**vars(parser.parse_args()))

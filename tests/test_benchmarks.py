@@ -1,0 +1,88 @@
+"""Each benchmark runs, on next to nothing; what it measures is no test."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+FIGURES = ROOT / "docs" / "throughput.json"
+WITH_OPTIONS = ("emulator", "import_time", "large_batches", "simulation", "soak", "throughput")
+
+
+def run(folder: Path, name: str, *arguments: str) -> str:
+    """Run a benchmark as its users do, but with this interpreter; answer what it prints."""
+    environment = {**os.environ}
+    environment.pop("PYTHONSAFEPATH", None)  # one imports another that lies beside it
+    ended = subprocess.run(  # noqa: S603 (our own command)
+        [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    return ended.stdout
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", WITH_OPTIONS)
+def test_help(name: str, tmp_path: Path) -> None:
+    """Each benchmark says in its help what it measures, and how it is run."""
+    told = run(tmp_path, name, "--help")
+    assert f"python benchmarks/{name}.py" in told
+    assert re.search(r"^options:$", told, re.MULTILINE)
+
+
+def test_throughput(tmp_path: Path) -> None:
+    """A few pictures come out over real sockets, none is lost or refused, about as many as may."""
+    few = ["--prompts", "12", "--latencies", "2", "5", "--seeds", "1", "--scale", "100"]
+    table = run(tmp_path, "throughput", *few, "--threads", "--json", "figures.json")
+    assert "  2 s" in table
+    assert "  5 s" in table
+    figures = read(tmp_path / "figures.json")
+    assert [run["prompts"] for run in figures["runs"]] == [12, 12]
+    for row in figures["rows"]:
+        assert row["lost"] == row["refused"] == 0
+        assert row["ours"] > 0
+        assert 0.3 < row["share_simulated"] < 1.05
+
+
+def test_the_figures_in_docs_can_be_told_again(tmp_path: Path) -> None:
+    """The figures that the plot in docs was drawn from give the table, without a new run."""
+    table = run(tmp_path, "throughput", "--redraw", str(FIGURES))
+    for row in read(FIGURES)["rows"]:
+        assert f"{row['mean']:4g} s{row['oracle']:8.1f}{row['ours']:7.1f}" in table
+
+
+def test_simulation(tmp_path: Path) -> None:
+    """One case of one seed is within the limits, and about as good as the oracle."""
+    few = ["--first", "1", "--seeds", "1", "--jobs", "1", "--cases", "5 s, 100"]
+    run(tmp_path, "simulation", *few, "--json", "j")
+    (row,) = read(tmp_path / "j")["rows"]
+    assert row["refused"] == 0
+    assert 0.5 < row["share"] < 1.05
+
+
+def test_large_batches(tmp_path: Path) -> None:
+    """A small batch is polled once each, and none of those that run at once is lost."""
+    few = ["--requests", "500", "--running", "20", "--latency", "0.2", "--runs", "1"]
+    run(tmp_path, "large_batches", *few, "--json", "j")
+    figures = read(tmp_path / "j")
+    assert [row["requests"] for row in figures["instant"]] == [500, 500, 500]
+    assert {row["polls"] for row in figures["instant"]} == {1.0}
+    assert [row["lost"] for row in figures["stalls"]] == [0, 0, 0]
+    assert all(row["most_running"] == 20 for row in figures["stalls"])
