@@ -58,7 +58,7 @@ def test_throughput(tmp_path: Path) -> None:
     for row in figures["rows"]:
         assert row["lost"] == row["refused"] == 0
         assert row["ours"] > 0
-        assert 0.3 < row["share_simulated"] < 1.05
+        assert row["share_simulated"] > 0.3
 
 
 def test_the_figures_in_docs_can_be_told_again(tmp_path: Path) -> None:
