@@ -84,6 +84,8 @@ class Server:
         finally:
             beside.cancel()
             await asyncio.wait([beside])
+            self._server.hang_up()  # on whoever connected while all this ended
+            await asyncio.sleep(0)
 
     async def _serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_perhaps_last(message: Message) -> None:
