@@ -191,23 +191,25 @@ class Poller:
             seen = await self._calls.read(watch.seen.id, permit, _version(watch.seen))
         except LimiterTimeoutError:
             await anyio.sleep_until(turn.deadline)  # the scope around this ends the wait
-            return
         except WaveSpeedError as error:
             look.record.ask(look)
             look.not_before = self._limiter.now() + self._bear(watch, error, turn)
-            return
-        if watch.seen.status.ended:  # somebody else has seen its end meanwhile
-            return
+        else:
+            if not watch.seen.status.ended:  # by now somebody else may have seen its end
+                self._note(watch, seen, sent - look.born)
+
+    def _note(self, watch: _Watch, seen: Prediction, age: float) -> None:
+        """Note what a poll has found, at the age at which it was sent."""
         watch.seen = _joined(seen, watch.seen)
         watch.reached, watch.failures, watch.failure = True, 0, None
         watch.waits = pauses(self._dice)
-        self._calls.tell(PredictionPolled(prediction=watch.seen, age=sent - look.born))
+        self._calls.tell(PredictionPolled(prediction=watch.seen, age=age))
         if seen.status.ended:
             self._learn(watch)
             self.arrive(watch.seen)
             return
         for other in self._watches[seen.id]:
-            self._found_running(other, sent - other.look.born)
+            self._found_running(other, watch.look.born + age - other.look.born)
 
     def _found_running(self, watch: _Watch, age: float) -> None:
         """Note that a prediction runs at an age: for each who waits for it."""
