@@ -286,7 +286,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     means = [row["mean"] for row in rows]
     # The same figures make the same file, byte for byte.
     with rc_context({"svg.hashsalt": "throughput", "font.family": "sans-serif", "font.size": 10}):
-        figure = Figure(figsize=(7.6, 4.3), facecolor="white", layout="constrained")
+        figure = Figure(figsize=(7.6, 4.8), facecolor="white", layout="constrained")
         axes = figure.subplots()
         for name, style in zip(rows[0]["official"], STYLES * len(means), strict=False):
             official = [row["official"][name]["pictures_a_minute"] for row in rows]
@@ -317,8 +317,10 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         for side in axes.spines.values():
             side.set_visible(False)
         handles, labels = axes.get_legend_handles_labels()
-        beneath = {"loc": "outside lower center", "ncols": 2, "fontsize": 9}
-        figure.legend(handles[::-1], labels[::-1], frameon=False, labelcolor=INK, **beneath)
+        figure.legend(
+            handles[::-1], labels[::-1], loc="outside lower center", ncols=1,
+            frameon=False, labelcolor=INK, fontsize=9,
+        )  # fmt: skip
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
