@@ -15,7 +15,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 FIGURES = ROOT / "docs" / "throughput.json"
-WITH_OPTIONS = ("emulator", "import_time", "large_batches", "simulation", "soak", "throughput")
+WITH_OPTIONS = (
+    "emulator",
+    "import_time",
+    "large_batches",
+    "scale",
+    "simulation",
+    "soak",
+    "throughput",
+)
 
 
 def run(folder: Path, name: str, *arguments: str) -> str:
