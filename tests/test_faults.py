@@ -65,6 +65,7 @@ class Row:
         burst: How many requests a storm hits.
         stuck_for: When the API ends what is stuck; None for never.
         codes: The codes with which a prediction fails.
+        calls: How often a webhook is called.
     """
 
     fault: str
@@ -80,6 +81,7 @@ class Row:
     burst: int = field(default=3, kw_only=True)
     stuck_for: float | None = field(default=None, kw_only=True)
     codes: tuple[int, ...] = field(default=(), kw_only=True)
+    calls: int = field(default=2, kw_only=True)
 
     @property
     def wishes(self) -> list[str]:
@@ -142,6 +144,9 @@ ROWS = [
         "forged-webhook", "webhook", WebhookVerificationError, 1, 0,
         note="for the forged call alone",
     ),
+    Row("lost-webhook", "webhook", None, 1, 0, calls=0, note="a late poll has seen its end"),
+    Row("late-webhook", "webhook", None, 1, 0, calls=1, note="a poll may have seen its end"),
+    Row("stale-webhook", "webhook", None, 1, 0, note="the call that is out of order is ignored"),
 ]  # fmt: skip
 
 SOCKETS = {"lost", "refused", "reset", "slow", "trickle"}
