@@ -57,8 +57,8 @@ UNLIKELY = 1e-3
 """A chance of an answer too small for a poll, whatever it costs."""
 HARDLY = 3.0
 """Spreads of the logarithm before which hardly an answer comes."""
-NEARLY_ALL = 2.33
-"""Spreads of the logarithm by which all but one in a hundred answers have come."""
+MOST, NEARLY_ALL = 1.64, 2.33
+"""Spreads of the logarithm by which all but one in twenty, in a hundred answers have come."""
 
 _ROOT_2 = math.sqrt(2)
 _ROOT_2_PI = math.sqrt(2 * math.pi)
@@ -100,8 +100,14 @@ class Latency:
         return math.exp(first.mu - HARDLY * first.sigma)
 
     @property
+    def most_by(self) -> float:
+        """The age by which all but one in twenty answers have come."""
+        last = self.parts[-1]
+        return math.exp(last.mu + MOST * last.sigma)
+
+    @property
     def nearly_all_by(self) -> float:
-        """The age by which nearly all answers have come."""
+        """The age by which all but one in a hundred answers have come."""
         last = self.parts[-1]
         return math.exp(last.mu + NEARLY_ALL * last.sigma)
 

@@ -33,10 +33,12 @@ L·(F(u) - F(a))·dt seconds of lying, and saves a poll with f(u)·dt: because t
 all, or because a poll would have missed. So the same rule holds with L·(F(u) - F(a)) / f(u), and
 with L = 1 it is the one above. It polls late where L is small, and the later the more a poll costs:
 while requests are the bottleneck, the cost rises until the slots that lost webhooks hold are missed
-(a picture needs no poll then, where it needed one above). Before nearly all webhooks have come by
-none is polled, however free requests are; one that was found running, when its age has doubled at
-the latest. If none has come yet, the times that the server told stand in for the ages, and without
-those the oldest is asked for after half of `per`, then the next.
+(a picture needs no poll then, where it needed one above). However free requests
+are, none is polled before 19 of 20 webhooks have come; with nothing left to submit, when slots are
+of no use, before 99 of 100.
+One that was found running is polled when its age has doubled at the latest. If no webhook has come
+yet, the times that the server told stand in for the ages; without those the oldest is asked for
+after half of `per`, then the next.
 
 Constants were chosen once, over all cases of `benchmarks/simulation.py` together; none is per case.
 """
@@ -216,7 +218,9 @@ class PollRule:
         latency = look.latency
         if latency is None:
             return self._scout(look, now, scarcity.limits)
-        not_before = latency.hardly_before if look.model is None else latency.nearly_all_by
+        not_before = latency.hardly_before
+        if look.model is not None:
+            not_before = latency.most_by if scarcity.waiting else latency.nearly_all_by
         worth, again = self._weigh(look, latency, not_before, now, scarcity)
         if look.model is None or not look.missed:
             return worth, again
