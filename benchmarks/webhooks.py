@@ -5,9 +5,10 @@ minute and 20 running. It calls a server in this process over real sockets, whic
 `client.receive`. All times are divided by SCALE, and figures are told in minutes of the account.
 
 Each picture costs a request, each webhook that is lost one more, so that at best 120 / 1.05
-pictures a minute are made where 5 % are lost: the share of that bound is told. A batch gains a little by its beginning (the window is empty), and loses at its end (the last
-lost webhook has to be late). So the same run is simulated beside (`simulation.py`), by ours and by
-an oracle that knows which webhooks are lost and polls those alone, at the moment they are ready.
+pictures a minute are made where 5 % are lost: the share of that bound is told. A batch
+gains a little by its beginning (the window is empty), and loses at its end (the last lost webhook
+has to be late). So the same run is simulated beside (`simulation.py`), by ours and by an oracle
+that knows which webhooks are lost and polls those alone, at the moment they are ready.
 
     python benchmarks/webhooks.py --json figures.json
 """
@@ -153,12 +154,14 @@ async def called(client: AsyncWaveSpeed) -> AsyncIterator[str]:
                     await client.receive(body, headers, SECRET)
                     await stream.send(TAKEN)
 
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listening:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(listening.serve, take)
-            port = listening.extra(SocketAttribute.local_port)  # noqa: S610 (anyio's, not Django's)
-            yield f"http://127.0.0.1:{port}/hook"
-            tasks.cancel_scope.cancel()
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listening,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listening.serve, take)
+        port = listening.extra(SocketAttribute.local_port)  # noqa: S610 (anyio's, not Django's)
+        yield f"http://127.0.0.1:{port}/hook"
+        tasks.cancel_scope.cancel()
 
 
 # --- one run --------------------------------------------------------------------------------------
