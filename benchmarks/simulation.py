@@ -180,7 +180,7 @@ class Server:
     lain: list[float] = field(factory=list)
     lost: set[int] = field(factory=set)
     doubled: set[int] = field(factory=set)
-    call: Callable[[str, float], None] | None = None
+    call: Callable[[str, float], object] | None = None
     _recent: deque[float] = field(factory=deque)
     _running: set[str] = field(factory=set)
 
@@ -354,7 +354,7 @@ async def run(
             poller.hear(decode_prediction(server.told(name)))
 
         if lost is not None:
-            server.call = partial(couriers.start_soon, call)
+            server.call = lambda name, at: couriers.start_soon(call, name, at)
             server.lost, server.doubled = lost, doubled or set()
         async with Outcomes(course, items, width=limits.concurrency) as outcomes:
             async for outcome in outcomes:

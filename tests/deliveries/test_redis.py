@@ -287,7 +287,7 @@ async def test_what_the_body_raises_goes_on_as_it_is(server: RedisServer) -> Non
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], message: str) -> None:
     """By a clear error, which does not show the URL."""
-    usual = {"url": "redis://me:s3cret@host", "account": "studio"}
+    usual: dict[str, Any] = {"url": "redis://me:s3cret@host", "account": "studio"}
     given = {**usual, **settings}
     with pytest.raises(ConfigurationError, match=message) as caught:
         RedisDeliveries(given.pop("url"), **given)

@@ -205,7 +205,7 @@ class RedisDeliveries:
             yield channel
         finally:
             with anyio.CancelScope(shield=True):
-                await channel.aclose()
+                await channel.aclose()  # type: ignore[no-untyped-call]  # redis has no types there
 
     def _awaited(self) -> list[str]:
         return [name for awaiter in self._awaiters for name in awaiter.awaited]
@@ -237,7 +237,7 @@ class RedisDeliveries:
                     if body is not None:
                         self._hand_over(prediction_id, body)
 
-    def _hand_over(self, prediction_id: str, body: bytes) -> None:
+    def _hand_over(self, prediction_id: str, body: bytes | str) -> None:
         try:
             prediction = decode_prediction(json.loads(body))
         except (ValueError, TypeError, AttributeError, RecursionError, APIResponseError):
