@@ -16,6 +16,7 @@ import anyio.from_thread
 import anyio.to_thread
 import httpx
 import pytest
+from attrs import evolve
 
 from tests.hooks import hook
 from tests.wire import ID, KEY, OTHER, URL, Bench, data_of, page, real_loops, reply
@@ -618,7 +619,7 @@ SCALED = Limits(requests=1000, per=3.0, min_poll_interval=0.02)
 
 
 @asynccontextmanager
-async def called(**settings: Any) -> AsyncGenerator[Any]:
+async def called(limits: Limits = SCALED, **settings: Any) -> AsyncGenerator[Any]:
     """Hand out an emulator, a client of it, whom it calls, and what the client saw."""
     settings = {"latency": 0.1, "pictures": False, "webhook_pause": 0.02, **settings}
     seen: list[Any] = []
@@ -626,7 +627,7 @@ async def called(**settings: Any) -> AsyncGenerator[Any]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(emulator)
         client = AsyncWaveSpeed(
-            "key", base_url=emulator.url, limiter=Limiter(SCALED), observe=seen.append
+            "key", base_url=emulator.url, limiter=Limiter(limits), observe=seen.append
         )
         await stack.enter_async_context(client)
         hooked = await stack.enter_async_context(hook(client, emulator.settings.webhook_secret))
@@ -635,14 +636,13 @@ async def called(**settings: Any) -> AsyncGenerator[Any]:
 
 @real_loops
 async def test_a_batch_is_one_request_a_picture() -> None:
-    """Without faults hardly a poll is made, and every picture is there."""
-    async with called() as (emulator, client, hooked, _):
+    """Without faults no poll is made, and every picture is there."""
+    unhurried = evolve(SCALED, min_poll_interval=30.0)  # so that no busy machine is late
+    async with called(limits=unhurried) as (emulator, client, hooked, _):
         requests = [FluxDev(prompt=str(number)) for number in range(50)]
         outcomes = await client.run_all(requests, webhook=hooked.url)
         assert all(outcome.unwrap().outputs for outcome in outcomes)
-        kinds = [request.kind for request in emulator.requests]
-        assert kinds.count("submit") == 50
-        assert len(kinds) <= 60  # requests are plenty here, and a busy machine is late
+        assert [request.kind for request in emulator.requests] == ["submit"] * 50
         assert client.limiter.running == 0
 
 
@@ -671,7 +671,6 @@ async def test_a_batch_with_every_fault_of_webhooks() -> None:
         lost = sum(call.fault == "lost-webhook" for call in emulator.webhooks)
         polls = sum(isinstance(event, PredictionPolled) for event in seen)
         assert lost <= polls <= len(emulator.requests) - 100  # some were overtaken by their webhook
-        assert len(emulator.requests) < 160
         assert emulator.refused == 0
         assert client.limiter.running == 0
         assert {type(error) for error in hooked.refused} <= {WebhookVerificationError}

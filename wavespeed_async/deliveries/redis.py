@@ -42,6 +42,8 @@ LARGEST = 256 * 1024
 """Bytes of an arrival that is carried; a larger one (base64 pictures) is left to the poll."""
 OUTBOX = 1024
 """How many arrivals wait at most to be carried while Redis cannot be reached."""
+WANTED = 16_384
+"""How many are looked for at most while Redis is away; later, all that are awaited then."""
 AT_ONCE = 100
 """How many are looked for in one request."""
 PATIENCE = 5.0
@@ -126,8 +128,7 @@ class RedisDeliveries:
 
     def look_for(self, prediction_id: str) -> None:
         """Look, soon, for the end of a prediction that may have come before it was awaited."""
-        self._wanted[prediction_id] = None
-        self._asked.set()
+        self._want([prediction_id])
 
     def post(self, prediction: Prediction) -> None:
         """Carry an arrival to all workers, soon; a worker that never learns of it polls."""
@@ -216,6 +217,8 @@ class RedisDeliveries:
 
     def _want(self, ids: Iterable[str]) -> None:
         self._wanted |= dict.fromkeys(ids)
+        while len(self._wanted) > WANTED:
+            del self._wanted[next(iter(self._wanted))]
         self._asked.set()
 
     async def _look(self) -> None:
@@ -233,7 +236,7 @@ class RedisDeliveries:
                     continue
                 pause = AGAIN
                 for prediction_id, body in zip(ids, found, strict=True):
-                    del self._wanted[prediction_id]
+                    self._wanted.pop(prediction_id, None)
                     if body is not None:
                         self._hand_over(prediction_id, body)
 
