@@ -3,7 +3,8 @@
 The package's own batch, poller, rule and limiter run on a clock that jumps, against a server that
 counts every request. The oracle is the same run with a poller that knows each latency and polls
 each prediction once, at the moment it is ready. Prints the median share of the oracle's pictures a
-minute for each case, and writes JSON.
+minute for each case, and writes JSON. With webhooks the oracle knows which will be lost, and polls
+those alone.
 
     python benchmarks/simulation.py [--seeds 30] [--first N] [--cases NAME ...] [--json FILE]
 """
@@ -30,6 +31,7 @@ from attrs import define, field, frozen
 
 from wavespeed_async import FluxDev, FluxKontextDevMulti, Limiter, Limits
 from wavespeed_async._calls import Calls, Turn
+from wavespeed_async._codec import decode_prediction
 from wavespeed_async._poll_rule import SNAPSHOT_VERSION, Look, PollRule
 from wavespeed_async._polling import Poller
 from wavespeed_async._transport import Answer, Wire
@@ -49,6 +51,8 @@ MODEL = "wavespeed-ai/flux-dev"
 ROUND_TRIP = 0.1
 TIMEOUT = 3600.0
 SLOW = 9.5
+AGAIN = 1.0
+"""Seconds after which a webhook that comes twice comes again."""
 SIZES = (570, 600, 630)
 MEANS = (2.0, 5.0, 12.0, 20.0, 30.0, 60.0)
 
@@ -68,6 +72,7 @@ class Case:
         least: The share that is asked for, or None.
         mean: Whether the mean of all runs counts, instead of the median.
         told: Whether the slow half of the requests asks for more steps.
+        lost: The share of webhooks that never come, and that come twice; None without webhooks.
     """
 
     name: str
@@ -77,6 +82,7 @@ class Case:
     least: float | None = None
     mean: bool = False
     told: bool = False
+    lost: float | None = None
 
 
 def log_normal(dice: random.Random, mean: float, cv: float) -> float:
@@ -128,6 +134,10 @@ def cases() -> list[Case]:
         Case("5 s, 100", partial(steady, 5.0, 0.3), sizes=(100,), least=0.90),
         Case("2, 12, 2 s", changing, least=0.85),
     ]
+    rows += [
+        Case(f"{mean:g} s, webhooks", partial(steady, mean, 0.3), least=share, lost=0.05)
+        for mean, share in ((2.0, 0.97), (5.0, 0.97), (8.0, 0.97), (12.0, 0.94), (20.0, 0.94))
+    ]
     others = {
         "240/min": Limits(requests=240),
         "5 run": Limits(concurrency=5),
@@ -156,6 +166,9 @@ class Server:
         requests: How many requests came.
         refused: How many were beyond the limits.
         lain: For how long answers had lain ready when they were asked for.
+        lost: The numbers of the predictions whose webhooks never come.
+        doubled: The numbers of those whose webhooks come twice.
+        call: Calls a webhook, at a time.
     """
 
     latencies: list[float]
@@ -165,6 +178,9 @@ class Server:
     requests: int = 0
     refused: int = 0
     lain: list[float] = field(factory=list)
+    lost: set[int] = field(factory=set)
+    doubled: set[int] = field(factory=set)
+    call: Callable[[str, float], object] | None = None
     _recent: deque[float] = field(factory=deque)
     _running: set[str] = field(factory=set)
 
@@ -191,16 +207,25 @@ class Server:
     def _answer(self, method: str, path: str, now: float) -> dict[str, Any]:
         self._count(now)
         if method == "POST":
+            number = len(self.ready)
             name = f"{len(self.ready):032x}"
             self.ready[name] = now + self.latencies[len(self.ready)]
             self._running.add(name)
             running = sum(self.ready[name] > now for name in self._running)
             self.refused += running > self.limits.concurrency
+            if self.call is not None and number not in self.lost:
+                self.call(name, self.ready[name])
+                if number in self.doubled:
+                    self.call(name, self.ready[name] + AGAIN)
             return {"id": name, "model": MODEL, "status": "created"}
         name = path.split("/")[-2]
         if self.ready[name] > now:
             return {"id": name, "model": MODEL, "status": "processing"}
         self.lain.append(now - self.ready[name])
+        return self.told(name)
+
+    def told(self, name: str) -> dict[str, Any]:
+        """Tell of a prediction that has ended."""
         self._running.discard(name)
         took = 1000 * self.latencies[int(name, 16)]
         told = {"timings": {"inference": round(took)}, "outputs": ["https://o.test/1.png"]}
@@ -228,7 +253,10 @@ class OracleRule(PollRule):
     def bid(self, look: Look, now: float, _: Scarcity) -> tuple[float, float]:
         """Answer how long an answer has lain ready."""
         # The limiter's clock and the event loop's go equally fast, but began at different times.
-        ready = self._server.ready[self.names[look]] + (now - anyio.current_time())
+        name = self.names[look]
+        if self._server.call is not None and int(name, 16) not in self._server.lost:
+            return 0.0, math.inf
+        ready = self._server.ready[name] + (now - anyio.current_time())
         return (1 + now - ready, now) if now >= ready - 1e-9 else (0.0, ready)
 
 
@@ -248,12 +276,19 @@ class Runner:
 
     calls: Calls
     poller: Poller
+    webhook: str | None = None
 
     async def submit_and_wait(self, request: Request, submitted: Any) -> Prediction:
         """Submit and wait."""
         turn = Turn(deadline=anyio.current_time() + TIMEOUT)
+
+        def note(prediction: Prediction) -> None:
+            if self.webhook is not None:
+                self.poller.expect(prediction)
+            submitted(prediction)
+
         prediction = await self.calls.submit(
-            request, turn, ask=self.poller.ask, submitted=submitted
+            request, turn, ask=self.poller.ask, submitted=note, webhook=self.webhook
         )
         return await self.poller.wait(prediction, turn, attended=True)
 
@@ -289,9 +324,11 @@ async def run(
     learned: dict[str, Any] | None = None,
     held: bool = False,
     told: bool = False,
+    lost: set[int] | None = None,
+    doubled: set[int] | None = None,
     round_trip: float = ROUND_TRIP,
 ) -> Result:
-    """Run one batch on the clock of the running event loop."""
+    """Run one batch on the clock of the running event loop; with `lost`, by webhooks."""
     server = Server(latencies, limits, round_trip)
     limiter, dice = Limiter(limits), random.Random(1)
     calls = Calls(cast("Transport", server), limiter, max_retries=3, observe=None, dice=dice)
@@ -306,12 +343,23 @@ async def run(
         poller.rule = OracleRule(server)
     elif learned is not None:
         poller.rule.restore(learned)
-    course = Plain(cast("Any", Runner(calls, poller)))  # without a journal it needs no more
+    runner = Runner(calls, poller, None if lost is None else "https://a.test/hook")
+    course = Plain(cast("Any", runner))  # without a journal it needs no more
     slow = FluxDev(prompt="p", num_inference_steps=50) if told else request
     items = (slow if latency > SLOW else request for latency in latencies)
-    async with Outcomes(course, items, width=limits.concurrency) as outcomes:
-        async for outcome in outcomes:
-            outcome.unwrap()
+    async with anyio.create_task_group() as couriers:
+
+        async def call(name: str, at: float) -> None:
+            await anyio.sleep_until(at + round_trip / 2)
+            poller.hear(decode_prediction(server.told(name)))
+
+        if lost is not None:
+            server.call = lambda name, at: couriers.start_soon(call, name, at)
+            server.lost, server.doubled = lost, doubled or set()
+        async with Outcomes(course, items, width=limits.concurrency) as outcomes:
+            async for outcome in outcomes:
+                outcome.unwrap()
+        couriers.cancel_scope.cancel()
     seconds = anyio.current_time() - started
     polls = (server.requests - len(latencies)) / len(latencies)
     lain = statistics.fmean(server.lain) if server.lain else 0.0
@@ -330,8 +378,13 @@ def compare(job: tuple[Case, int, int]) -> tuple[str, float, Result, Result]:
     """Run one seed of a case, ours and the oracle's; answer the share."""
     case, size, seed = job
     latencies = case.latencies(random.Random(seed), size)
-    ours = simulate(latencies, case.limits, oracle=False, told=case.told)
-    best = simulate(latencies, case.limits, oracle=True, told=case.told)
+    options: dict[str, Any] = {"told": case.told}
+    if case.lost is not None:
+        dice = random.Random(f"webhooks {seed}")
+        options["lost"] = {n for n in range(size) if dice.random() < case.lost}
+        options["doubled"] = {n for n in range(size) if dice.random() < case.lost}
+    ours = simulate(latencies, case.limits, oracle=False, **options)
+    best = simulate(latencies, case.limits, oracle=True, **options)
     return case.name, best.seconds / ours.seconds, ours, best
 
 

@@ -23,6 +23,7 @@ WITH_OPTIONS = (
     "simulation",
     "soak",
     "throughput",
+    "webhooks",
 )
 
 
@@ -83,6 +84,21 @@ def test_simulation(tmp_path: Path) -> None:
     (row,) = read(tmp_path / "j")["rows"]
     assert row["refused"] == 0
     assert 0.5 < row["share"] < 1.05
+
+
+def test_webhooks(tmp_path: Path) -> None:
+    """Every picture is made, in a request each and one for each webhook that is lost, or few more.
+
+    What the emulator refuses, and what is paid twice, would stand in its figures.
+    """
+    few = ["--prompts", "40", "--latencies", "2", "--seeds", "1", "--scale", "20", "--lost", "0.2"]
+    table = run(tmp_path, "webhooks", *few, "--json", "j")
+    assert "0 pictures were not made" in table
+    (told,) = read(tmp_path / "j")["runs"]
+    assert told["unmade"] == told["refused"] == 0
+    assert told["most_running"] <= 20
+    assert 0 < told["lost"] <= told["polls"] <= told["requests"] - 40
+    assert told["share_simulated"] > 0.3
 
 
 def test_large_batches(tmp_path: Path) -> None:

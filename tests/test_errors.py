@@ -40,6 +40,7 @@ HOUSE = {
     "ModerationError": {"PredictionFailedError"},
     "PredictionTimeoutError": {"PredictionError", "TimeoutError"},
     "WebhookVerificationError": {"WaveSpeedError"},
+    "DeliveryError": {"WaveSpeedError"},
     "JournalError": {"WaveSpeedError"},
     "CostLimitError": {"WaveSpeedError"},
 }

@@ -34,6 +34,7 @@ VALUES: dict[str, Any] = {
     "retry_in": 1.5,
     "prediction": Prediction(id="a"),
     "age": 12.5,
+    "awaited": True,
     "request": RAW,
     "paths": (Path("pictures/1.png"),),
 }

@@ -37,9 +37,12 @@ LAYERS = [
     "_calls",
     "_latency",
     "_poll_rule",
+    "_arrivals",
     "_polling",
     "_media",
     "webhooks",
+    "_deliveries",
+    "deliveries",
     "batch",
     "_client",
     "backends",
@@ -77,6 +80,7 @@ WITH_EXTRAS = (
     "_pytest_plugin",
     "backends",
     "limits.redis",
+    "deliveries.redis",
     "_aiohttp",
 )
 

@@ -14,6 +14,7 @@ from wavespeed_async._events import (
     RequestSent,
     SubmissionFound,
     SubmissionUnconfirmed,
+    WebhookReceived,
 )
 from wavespeed_async._prediction import Outcome, Prediction, Status
 from wavespeed_async._version import __version__
@@ -26,6 +27,7 @@ from wavespeed_async.errors import (
     BadRequestError,
     ConfigurationError,
     CostLimitError,
+    DeliveryError,
     InsufficientCreditsError,
     InternalServerError,
     InvalidRequestError,
@@ -63,6 +65,7 @@ __all__ = [
     "BadRequestError",
     "ConfigurationError",
     "CostLimitError",
+    "DeliveryError",
     "Estimate",
     "Event",
     "FluxDev",
@@ -104,6 +107,7 @@ __all__ = [
     "SubmissionUnconfirmed",
     "SubmissionUnconfirmedError",
     "WaveSpeedError",
+    "WebhookReceived",
     "WebhookVerificationError",
     "__version__",
 ]

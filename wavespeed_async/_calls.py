@@ -11,6 +11,7 @@ import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from urllib.parse import quote
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -90,6 +91,27 @@ class Recorder(Protocol):
     def unsent(self, number: int) -> None:
         """Hear that it provably never left."""
         ...
+
+
+@frozen
+class _Sending:
+    """Hold a submission as it is sent.
+
+    Attributes:
+        request: What is asked.
+        body: The same as JSON.
+        query: Who is to be called at its end. No event tells it: it may hold a secret.
+    """
+
+    request: Request
+    body: bytes
+    query: str
+
+    @classmethod
+    def of(cls, request: Request, webhook: str | None) -> _Sending:
+        """Write a request, and whom to call at its end."""
+        query = "" if webhook is None else "?webhook=" + quote(webhook, safe="")
+        return cls(request, encode_json(encode_request(request)), query)
 
 
 @frozen
@@ -298,14 +320,23 @@ class Calls:
         ask: Ask,
         submitted: Submitted | None = None,
         mark: Mark | None = None,
+        webhook: str | None = None,
     ) -> Prediction:
         """Submit a request; its slot is attended when this returns.
+
+        Args:
+            request: What is asked.
+            turn: How urgent it is, and until when it may wait.
+            ask: How to ask for predictions that nobody waits for, when slots are lacking.
+            submitted: Is told the id as soon as it is known.
+            mark: Names it to the recorders.
+            webhook: The URL that the API is to call at its end.
 
         Raises:
             SubmissionUnconfirmedError: It may exist and be billed.
             LimiterTimeoutError, APIConnectionError, APIStatusError: It does not exist.
         """
-        body = encode_json(encode_request(request))
+        sending = _Sending.of(request, webhook)
         waits = pauses(self._dice)
         tries_left = self._max_retries
         again = False
@@ -319,7 +350,7 @@ class Calls:
                 ask=ask,
             )
             try:
-                return await self._submit_once(request, body, permit, submitted, mark)
+                return await self._submit_once(sending, permit, submitted, mark)
             except (APIConnectionError, RateLimitError) as error:
                 turn = self._started(turn)
                 pause = self._pause_before_submitting(error, turn, tries_left, next(waits))
@@ -348,8 +379,7 @@ class Calls:
 
     async def _submit_once(
         self,
-        request: Request,
-        body: bytes,
+        sending: _Sending,
         permit: Permit,
         submitted: Submitted | None,
         mark: Mark | None,
@@ -365,9 +395,9 @@ class Calls:
         await self._cancel_unsent(permit)
         wire = self._transport.wire()
         try:
-            sending = partial(self._submit, request, body, permit, note, wire=wire, mark=mark)
+            submit = partial(self._submit, sending, permit, note, wire=wire, mark=mark)
             last_word = LAST_WORD if mark is None else RECORDED_LAST_WORD
-            return await _outlive(sending, wire, last_word)
+            return await _outlive(submit, wire, last_word)
         except anyio.get_cancelled_exc_class():
             for prediction in known:
                 if not prediction.status.ended:
@@ -385,8 +415,7 @@ class Calls:
 
     async def _submit(
         self,
-        request: Request,
-        body: bytes,
+        sending: _Sending,
         permit: Permit,
         note: Submitted,
         *,
@@ -394,18 +423,19 @@ class Calls:
         mark: Mark | None,
     ) -> Prediction:
         """Send a submission and settle its slot, whatever comes."""
-        slot = _slot(permit)
-        sending = partial(
+        slot, request = _slot(permit), sending.request
+        send = partial(
             self._transport.send,
             "POST",
             _submit_path(request),
+            query=sending.query,
             permit=permit,
-            content=body,
+            content=sending.body,
             held=_is_held(request),
             wire=wire,
         )
         try:
-            answer = await self._recorded("submit", permit, sending, mark)
+            answer = await self._recorded("submit", permit, send, mark)
             prediction = self._submitted(request, answer)
         except BaseException as error:
             if permit.never_left or _was_refused(error):

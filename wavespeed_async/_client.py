@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from wavespeed_async._calls import Calls, Turn
 from wavespeed_async._codec import decode_id
@@ -41,6 +41,7 @@ from wavespeed_async.models import (
     FluxReduxDev,
     Request,
 )
+from wavespeed_async.webhooks import TOLERANCE, check_url, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -49,11 +50,13 @@ if TYPE_CHECKING:
     import httpx
 
     from wavespeed_async._calls import Mark, Recorder, Submitted
+    from wavespeed_async._deliveries import Deliveries
     from wavespeed_async._events import Event, Observer
     from wavespeed_async._poll_rule import PollRule
     from wavespeed_async._transport import Transport
     from wavespeed_async.batch import Estimate, Items
     from wavespeed_async.limits import Slot
+    from wavespeed_async.webhooks import Headers
 
 __all__ = ["AsyncWaveSpeed"]
 
@@ -101,6 +104,7 @@ class _Defaults:
     timeout: float
     priority: int = 0
     choose_seeds: bool = True
+    webhook: str | None = field(default=None, repr=False)
 
 
 @frozen(eq=False, repr=False)
@@ -113,6 +117,7 @@ class _Account:
     poller: Poller
     storage: Storage
     dice: random.Random
+    deliveries: Deliveries | None
 
     async def submit(
         self,
@@ -129,8 +134,27 @@ class _Account:
             )
         if defaults.choose_seeds:
             request = request.with_seed(self.dice)
-        ask = self.poller.ask
-        return await self.calls.submit(request, turn, ask=ask, submitted=submitted, mark=mark)
+
+        def note(prediction: Prediction) -> None:
+            if defaults.webhook is not None:
+                self.expect(prediction)
+            if submitted is not None:
+                submitted(prediction)
+
+        return await self.calls.submit(
+            request,
+            turn,
+            ask=self.poller.ask,
+            submitted=note,
+            mark=mark,
+            webhook=defaults.webhook,
+        )
+
+    def expect(self, prediction: Prediction) -> None:
+        """Note that a webhook is to tell the end of a prediction that was just submitted."""
+        self.poller.expect(prediction)
+        if self.deliveries is not None:
+            self.deliveries.look_for(prediction.id)
 
     async def run(
         self,
@@ -165,6 +189,8 @@ class AsyncWaveSpeed:
             `"aiohttp"`: a fifth of the CPU, under asyncio only, with the extra `aiohttp`.
         choose_seeds: Draw a seed that is left open, so that every picture can be made again.
         observe: Is called with every event.
+        deliveries: Carries webhooks between the workers of an application; by default those of
+            this process alone are known.
 
     Raises:
         ConfigurationError: There is no key, or a setting cannot work.
@@ -182,6 +208,7 @@ class AsyncWaveSpeed:
         transport: httpx.AsyncBaseTransport | str | None = None,
         choose_seeds: bool = True,
         observe: Observer | None = None,
+        deliveries: Deliveries | None = None,
     ) -> None:
         from wavespeed_async._transport import (  # noqa: PLC0415 (httpx comes with the first client)
             Transport,
@@ -206,7 +233,10 @@ class AsyncWaveSpeed:
             poller=Poller(calls, max_retries=max_retries, dice=dice),
             storage=Storage(wire, max_retries=max_retries, observe=observe, dice=dice),
             dice=dice,
+            deliveries=deliveries,
         )
+        if deliveries is not None:
+            deliveries.attach(self._account.poller)
         self._defaults = _Defaults(timeout, choose_seeds=choose_seeds)
         self._parent: AsyncWaveSpeed | None = None
 
@@ -228,6 +258,8 @@ class AsyncWaveSpeed:
         """Close the pool of connections; a client made by `with_options` leaves it open."""
         if self._parent is None:
             _forget_client(self)
+            if self._account.deliveries is not None:
+                self._account.deliveries.detach(self._account.poller)
             with anyio.CancelScope(shield=True):
                 await self._account.transport.aclose()
 
@@ -237,6 +269,7 @@ class AsyncWaveSpeed:
         timeout: float | None = None,
         priority: int | None = None,
         choose_seeds: bool | None = None,
+        webhook: str | None = None,
     ) -> AsyncWaveSpeed:
         """Answer a client with other defaults on the same pool and limiter.
 
@@ -244,6 +277,7 @@ class AsyncWaveSpeed:
             timeout: Seconds for a call.
             priority: Lower numbers go first; 0 is the default. A batch comes one number later.
             choose_seeds: Whether to draw seeds that are left open.
+            webhook: The URL that the API calls at the end of each prediction: see `run`.
         """
         other = object.__new__(AsyncWaveSpeed)
         other._account = self._account
@@ -252,6 +286,7 @@ class AsyncWaveSpeed:
             timeout=now.timeout if timeout is None else timeout,
             priority=now.priority if priority is None else priority,
             choose_seeds=now.choose_seeds if choose_seeds is None else choose_seeds,
+            webhook=now.webhook if webhook is None else _checked_url(webhook),
         )
         other._parent = self  # while this one is in use, so is the account
         _check_timeout(other._defaults.timeout)
@@ -309,8 +344,19 @@ class AsyncWaveSpeed:
         """
         return await self.run(request)
 
-    async def run(self, request: Request, *, timeout: float | None = None) -> Prediction:
+    async def run(
+        self, request: Request, *, timeout: float | None = None, webhook: str | None = None
+    ) -> Prediction:
         """Submit a request, wait, and answer the finished prediction.
+
+        With a webhook it ends by the arrival (`receive`), in one request: it is polled only where
+        the webhook is so late that it is probably lost.
+
+        Args:
+            request: What is asked.
+            timeout: Seconds for all of it; by default the client's.
+            webhook: An http(s) URL that the API calls when it has ended. No event and no error
+                tells its query.
 
         Raises:
             PredictionFailedError: It ended without pictures.
@@ -319,19 +365,23 @@ class AsyncWaveSpeed:
             LimiterTimeoutError, APIConnectionError, APIStatusError: It does not exist, unless the
                 error has a `prediction_id`: then it may still run, and waiting for it resumes it.
         """
-        return await self._account.run(request, self._turn(timeout), self._defaults)
+        defaults = self._called_at(webhook)
+        return await self._account.run(request, self._turn(timeout), defaults)
 
-    async def submit(self, request: Request, *, timeout: float | None = None) -> Prediction:
+    async def submit(
+        self, request: Request, *, timeout: float | None = None, webhook: str | None = None
+    ) -> Prediction:
         """Submit a request and answer the prediction that was just created.
+
+        With a webhook a later `wait` ends by the arrival, as `run` does.
 
         Raises:
             SubmissionUnconfirmedError: It may exist and be billed; it was not sent again.
             LimiterTimeoutError, APIConnectionError, APIStatusError: It does not exist.
         """
-        account = self._account
-        prediction = await account.submit(request, self._turn(timeout), self._defaults)
-        if not prediction.status.ended:
-            account.limiter.leave(prediction.id, ask_in=account.poller.ask_in(prediction))
+        account, defaults = self._account, self._called_at(webhook)
+        prediction = await account.submit(request, self._turn(timeout), defaults)
+        account.poller.leave(prediction)
         return prediction
 
     async def result(
@@ -373,6 +423,55 @@ class AsyncWaveSpeed:
         """
         return await self._account.storage.save(prediction, directory)
 
+    # --- webhooks --------------------------------------------------------------------------------
+
+    async def receive(
+        self, body: bytes | str, headers: Headers, secret: str, *, tolerance: float = TOLERANCE
+    ) -> Prediction:
+        """Take the call of a webhook: verify it, end the waits for its prediction, and answer it.
+
+        Where the client has `deliveries`, the waits of all workers. Calls that come twice, early,
+        late or out of order are all right.
+
+        Args:
+            body: The raw body, as it came.
+            headers: The call's headers in any case, as a mapping or as pairs.
+            secret: The account's webhook secret, `whsec_…`.
+            tolerance: Seconds by which the call may be old, or early.
+
+        Raises:
+            WebhookVerificationError: It is not from the API: answer 401.
+            DeliveryError: Nobody waits for it here, and the other workers cannot be told: answer
+                503, and the API calls again.
+        """
+        prediction = verify(body, headers, secret, tolerance=tolerance)
+        deliveries = self._account.deliveries
+        is_awaited = self._account.poller.hear(prediction)
+        if deliveries is not None and prediction.status.ended:
+            if is_awaited:
+                deliveries.post(prediction)
+            else:
+                await deliveries.publish(prediction)
+        return prediction
+
+    def arrive(self, prediction: Prediction) -> bool:
+        """Take what a verified webhook told; answer whether somebody here waited for it.
+
+        It is what `receive` does after it has verified a call, without waiting for anything: the
+        other workers are told soon. Call it in the client's event loop.
+
+        Raises:
+            ConfigurationError: This is another thread, or another event loop.
+        """
+        if not isinstance(prediction, Prediction):
+            raise InvalidRequestError.of(
+                owner="arrive", field="prediction", value=prediction, allowed="a prediction"
+            )
+        is_awaited = self._account.poller.hear(prediction)
+        if self._account.deliveries is not None and prediction.status.ended:
+            self._account.deliveries.post(prediction)
+        return is_awaited
+
     # --- many requests ---------------------------------------------------------------------------
 
     def batch(
@@ -383,6 +482,7 @@ class AsyncWaveSpeed:
         save_to: str | os.PathLike[str] | None = None,
         resubmit_unconfirmed: bool = False,
         max_cost: float | None = None,
+        webhook: str | None = None,
     ) -> Outcomes:
         """Run any number of requests, and iterate over their outcomes as they end.
 
@@ -405,6 +505,8 @@ class AsyncWaveSpeed:
             max_cost: What all requests may cost together, in the API's currency, those of earlier
                 runs among them. Before this is passed nothing more is submitted. The API is asked
                 for the price of each kind of request.
+            webhook: The URL that the API calls at the end of each prediction: see `run`. What an
+                earlier run left behind is polled.
 
         Raises:
             CostLimitError: While iterating: the next request would cost too much, or has no price.
@@ -413,7 +515,7 @@ class AsyncWaveSpeed:
                 another version, damaged, or of other requests. Nothing was sent.
             JournalError: While iterating: it cannot be written any more. What runs has ended first.
         """
-        runner = _BatchRunner(self._account, self._defaults)
+        runner = _BatchRunner(self._account, self._called_at(webhook))
         course: Plain | Journaled = Plain(runner)
         if journal is not None:
             store, folder = SqliteStore(journal), Path(journal).parent
@@ -429,6 +531,7 @@ class AsyncWaveSpeed:
         save_to: str | os.PathLike[str] | None = None,
         resubmit_unconfirmed: bool = False,
         max_cost: float | None = None,
+        webhook: str | None = None,
     ) -> list[Outcome]:
         """Run requests as `batch` does, and answer their outcomes in the order of the requests."""
         batch = self.batch(
@@ -437,6 +540,7 @@ class AsyncWaveSpeed:
             save_to=save_to,
             resubmit_unconfirmed=resubmit_unconfirmed,
             max_cost=max_cost,
+            webhook=webhook,
         )
         async with batch as outcomes:
             ended = [outcome async for outcome in outcomes]
@@ -450,6 +554,11 @@ class AsyncWaveSpeed:
         """
         runner = _BatchRunner(self._account, self._defaults)
         return await estimate_of(requests, Prices(runner.price), runner.limits)
+
+    def _called_at(self, webhook: str | None) -> _Defaults:
+        if webhook is None:
+            return self._defaults
+        return evolve(self._defaults, webhook=_checked_url(webhook))
 
     def _turn(self, timeout: float | None) -> Turn:
         seconds = self._defaults.timeout if timeout is None else timeout
@@ -588,6 +697,11 @@ def _checked_key(api_key: str | None) -> str:
         message = f"the API key (api_key or {KEY_VARIABLE}) has characters that no key has"
         raise ConfigurationError(message)
     return key
+
+
+def _checked_url(webhook: str) -> str:
+    check_url(webhook)
+    return webhook
 
 
 def _check_timeout(timeout: object) -> None:

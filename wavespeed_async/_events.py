@@ -34,6 +34,7 @@ __all__ = [
     "RequestSent",
     "SubmissionFound",
     "SubmissionUnconfirmed",
+    "WebhookReceived",
     "notify",
 ]
 
@@ -96,6 +97,14 @@ class PredictionPolled(Event):
 
     prediction: Prediction
     age: float
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class WebhookReceived(Event):
+    """Tell that a webhook told of a prediction, and whether somebody waited for that."""
+
+    prediction: Prediction
+    awaited: bool
 
 
 @frozen(kw_only=True, eq=False, repr=False)

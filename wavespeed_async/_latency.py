@@ -57,6 +57,8 @@ UNLIKELY = 1e-3
 """A chance of an answer too small for a poll, whatever it costs."""
 HARDLY = 3.0
 """Spreads of the logarithm before which hardly an answer comes."""
+MOST, NEARLY_ALL = 1.64, 2.33
+"""Spreads of the logarithm by which all but one in twenty, in a hundred answers have come."""
 
 _ROOT_2 = math.sqrt(2)
 _ROOT_2_PI = math.sqrt(2 * math.pi)
@@ -97,6 +99,18 @@ class Latency:
         first = self.parts[0]
         return math.exp(first.mu - HARDLY * first.sigma)
 
+    @property
+    def most_by(self) -> float:
+        """The age by which all but one in twenty answers have come."""
+        last = self.parts[-1]
+        return math.exp(last.mu + MOST * last.sigma)
+
+    @property
+    def nearly_all_by(self) -> float:
+        """The age by which all but one in a hundred answers have come."""
+        last = self.parts[-1]
+        return math.exp(last.mu + NEARLY_ALL * last.sigma)
+
     def beyond(self, x: float) -> float:
         """Answer P(T > x), stragglers left out."""
         return sum(part.weight * part.beyond(x) for part in self.parts)
@@ -105,13 +119,14 @@ class Latency:
         """Answer the density at x > 0, stragglers left out."""
         return sum(part.weight * part.density(x) for part in self.parts)
 
-    def worth(self, age: float, missed: float, cost: float) -> float:
+    def worth(self, age: float, missed: float, cost: float, unheard: float = 1.0) -> float:
         """Tell what polling now is worth, in seconds: see `_poll_rule`.
 
         Args:
             age: How old the prediction is, in seconds.
             missed: Its age when it was last found running; 0 if it was not polled yet.
             cost: What a poll costs.
+            unheard: The share of ends that only a poll tells: all, where no webhook does.
         """
         if age <= missed:
             return -math.inf
@@ -122,7 +137,17 @@ class Latency:
         density = self.density(age) + STRAY * stray * stray / median
         if before - now < UNLIKELY * before:
             return -math.inf
-        return (before - now) / density - math.sqrt(2 * cost * now / density)
+        return unheard * (before - now) / density - math.sqrt(2 * cost * now / density)
+
+    def unheard_lying(self, age: float, missed: float, unheard: float) -> float:
+        """Tell the same as `lying` of a prediction whose webhook has not come by now.
+
+        Either it runs still, or its webhook is one of the share that never comes.
+        """
+        before = max(self.beyond(missed), NEVER)
+        lost = unheard * max(0.0, before - self.beyond(age))
+        told = lost + self.beyond(age)
+        return self.lying(age, missed) * (unheard * before / told if told > NEVER else 1.0)
 
     def lying(self, age: float, missed: float) -> float:
         """Tell for how long an answer is expected to have been ready, in seconds.

@@ -27,6 +27,19 @@ at ages that grow by a quarter from one to the next: so the first answer costs a
 not one for each that runs. Those that were polled are polled again as their age doubles; the oldest
 of them by quarters, if there is no other.
 
+Webhooks. Where one is to tell the end, a poll is made for one that never comes. Let L be the share
+of those, learned too, and F and f those of the age at which webhooks come. Waiting on for dt costs
+L·(F(u) - F(a))·dt seconds of lying, and saves a poll with f(u)·dt: because the webhook comes after
+all, or because a poll would have missed. So the same rule holds with L·(F(u) - F(a)) / f(u), and
+with L = 1 it is the one above. It polls late where L is small, and the later the more a poll costs:
+while requests are the bottleneck, the cost rises until the slots that lost webhooks hold are missed
+(a picture needs no poll then, where it needed one above). However free requests
+are, none is polled before 19 of 20 webhooks have come; with nothing left to submit, when slots are
+of no use, before 99 of 100.
+One that was found running is polled when its age has doubled at the latest. If no webhook has come
+yet, the times that the server told stand in for the ages; without those the oldest is asked for
+after half of `per`, then the next.
+
 Constants were chosen once, over all cases of `benchmarks/simulation.py` together; none is per case.
 """
 
@@ -77,6 +90,11 @@ MOST_KINDS = 32
 """So many kinds of requests of a model are told apart at most."""
 UNSURE = 1 / 60
 """How often to look whether it is one's turn, as a share of `per`."""
+SILENCE = 1 / 2
+"""The age at which one is asked for while no webhook has ever come, as a share of `per`."""
+LOST, LOST_TRUST, LOST_MEMORY = 0.05, 20.0, 200.0
+"""The share of webhooks that is assumed to be lost until enough was seen to tell, what that is
+worth in webhooks, and how many of the last are remembered."""
 EXACT = 1e-3
 SNAPSHOT_VERSION = 1
 
@@ -95,6 +113,8 @@ class Look:
         new: Whether it was submitted just now: those stand in line.
         at_once: Whether nothing is known of its age, so that it is polled as soon as it may be.
         follows: Whether another wait polls for this one.
+        model: What is known of its model's own time, where a webhook is to tell its end: then
+            `record` is of the ages at which webhooks come. None where only polls tell.
     """
 
     rule: PollRule
@@ -106,6 +126,13 @@ class Look:
     new: bool = True
     at_once: bool = False
     follows: bool = False
+    model: LatencyRecord | None = None
+
+    @property
+    def latency(self) -> Latency | None:
+        """What is known of the age at which its end is told."""
+        known = self.record.latency
+        return self.model.latency if known is None and self.model is not None else known
 
     @property
     def line(self) -> LatencyRecord | None:
@@ -119,8 +146,12 @@ class Look:
 
     def delay(self, now: float) -> float:
         """Tell for how many seconds its answer is expected to have been ready."""
-        latency, age = self.record.latency, now - self.born
-        return max(0.0, age - self.missed) if latency is None else latency.lying(age, self.missed)
+        latency, age = self.latency, now - self.born
+        if latency is None:
+            return max(0.0, age - self.missed)
+        if self.model is not None:
+            return latency.unheard_lying(age, self.missed, self.rule.lost)
+        return latency.lying(age, self.missed)
 
     def poll(self) -> None:
         """Note that it is polled."""
@@ -133,10 +164,10 @@ class Look:
         self.record.ask(self)
         self.record.miss(self, age)
 
-    def belong(self, record: LatencyRecord) -> None:
+    def belong(self, record: LatencyRecord, model: LatencyRecord | None = None) -> None:
         """Go by another record from here on: its model has become known."""
         self.record.end(self)
-        self.record = record
+        self.record, self.model = record, model
         record.begin(self)
 
 
@@ -144,8 +175,9 @@ class PollRule:
     """Decide about the polls of one account, and learn from them."""
 
     def __init__(self) -> None:
-        self._models: dict[str, LatencyRecord] = {}
-        self._kinds: dict[str, dict[Kind, LatencyRecord]] = {}
+        self._latencies = _Records()
+        self._arrivals = _Records()
+        self._told, self._untold = 0.0, 0.0
         self._cost: float | None = None  # None: nothing has waited yet
         self._running = 1
         self._loops = 0
@@ -157,16 +189,17 @@ class PollRule:
 
     def record(self, model: str, request: Request | None = None) -> LatencyRecord:
         """Find or begin what is known of a model, or of requests like this one."""
-        whole = self._models.setdefault(model, LatencyRecord())
-        kind = _kind(request)
-        return whole if kind is None else self._record_of(model, kind)
+        return self._latencies.of(model, _kind(request))
 
-    def _record_of(self, model: str, kind: Kind) -> LatencyRecord:
-        whole = self._models.setdefault(model, LatencyRecord())
-        kinds = self._kinds.setdefault(model, {})
-        if kind not in kinds and len(kinds) >= MOST_KINDS:
-            return whole
-        return kinds.setdefault(kind, LatencyRecord(whole))
+    def arrivals(self, model: str, request: Request | None = None) -> LatencyRecord:
+        """Find or begin what is known of the ages at which webhooks tell of it."""
+        return self._arrivals.of(model, _kind(request))
+
+    @property
+    def lost(self) -> float:
+        """The share of webhooks that never come, as far as is known."""
+        seen = self._told + self._untold
+        return (LOST * LOST_TRUST + self._untold) / (LOST_TRUST + seen)
 
     def bid(self, look: Look, now: float, scarcity: Scarcity) -> tuple[float, float]:
         """Answer what polling a prediction is worth now, 1 being a request, and when to ask again.
@@ -182,24 +215,32 @@ class PollRule:
             return 0.0, look.not_before
         if look.at_once:
             return math.inf, now
-        latency = look.record.latency
+        latency = look.latency
         if latency is None:
             return self._scout(look, now, scarcity.limits)
-        return self._weigh(look, latency, now, scarcity)
+        not_before = latency.hardly_before
+        if look.model is not None:
+            not_before = latency.most_by if scarcity.waiting else latency.nearly_all_by
+        worth, again = self._weigh(look, latency, not_before, now, scarcity)
+        if look.model is None or not look.missed:
+            return worth, again
+        doubled = look.born + AGAIN * look.missed  # at the latest, however much a poll costs
+        return (max(worth, 1.0), now) if now >= doubled else (worth, min(again, doubled))
 
     def _weigh(
-        self, look: Look, latency: Latency, now: float, scarcity: Scarcity
+        self, look: Look, latency: Latency, not_before: float, now: float, scarcity: Scarcity
     ) -> tuple[float, float]:
         """Weigh what a poll is worth against its cost; if it is less, tell when to weigh again."""
         age, limits = now - look.born, scarcity.limits
-        if look.polls == 0 and age < latency.hardly_before:
-            return 0.0, look.born + latency.hardly_before
+        if look.polls == 0 and age < not_before:
+            return 0.0, look.born + not_before
+        unheard = 1.0 if look.model is None else self.lost
         cost = self.cost(scarcity)
-        worth = latency.worth(age, look.missed, cost)
+        worth = latency.worth(age, look.missed, cost, unheard)
         if worth >= cost:
             return worth / cost, now
         step = max(age, SHORTEST) * LOOK_AHEAD
-        slope = (latency.worth(age + step, look.missed, cost) - worth) / step
+        slope = (latency.worth(age + step, look.missed, cost, unheard) - worth) / step
         tick = max(limits.per * TICK, step if scarcity.waiting else 5 * step)
         if 0 < slope < math.inf:
             tick = min(tick, (cost - worth) / slope / 2)  # half: it may become steeper
@@ -212,7 +253,8 @@ class PollRule:
             due = look.born + look.missed * (GROWTH if first else AGAIN)
         elif first:
             steps = min(look.record.asked, MOST_STEPS)
-            due = look.born + limits.min_poll_interval * GROWTH**steps
+            wait = limits.min_poll_interval if look.model is None else limits.per * SILENCE
+            due = look.born + wait * GROWTH**steps
         else:
             return 0.0, now + limits.per * UNSURE
         return (1.0, now) if now >= due else (0.0, due)
@@ -222,13 +264,9 @@ class PollRule:
         if loops == self._loops:
             return False
         self._loops = loops
-        for record in self._records():
+        for record in (*self._latencies.all(), *self._arrivals.all()):
             record.forget_running()
         return True
-
-    def _records(self) -> list[LatencyRecord]:
-        kinds = [record for kinds in self._kinds.values() for record in kinds.values()]
-        return [*self._models.values(), *kinds]
 
     def cost(self, scarcity: Scarcity) -> float:
         """Tell what a poll costs now, in seconds of slot time."""
@@ -246,7 +284,7 @@ class PollRule:
         return min(cost, URGENT * request) if scarcity.behind else cost
 
     def learn(self, look: Look, ready: float, inference: float | None, limits: Limits) -> None:
-        """Learn from a finished prediction.
+        """Learn from a prediction that a poll has found finished.
 
         Args:
             look: The prediction.
@@ -254,18 +292,56 @@ class PollRule:
             inference: How long the model took by the server, where it says so.
             limits: What the account is allowed.
         """
-        look.record.learn(look.missed, ready, inference)
+        if look.model is None:
+            look.record.learn(look.missed, ready, inference)
+        else:
+            look.model.learn(look.missed, ready, inference)
+            self._count(untold=1.0)
+        self._balance(look, ready, limits)
+
+    def hear(self, look: Look, ready: float, inference: float | None, limits: Limits) -> None:
+        """Learn from a prediction whose end came by a webhook; `ready` is its age then."""
+        if look.model is None:
+            look.record.learn(look.missed if inference else ready, ready, inference)
+            return
+        look.record.learn(ready, ready, None)
+        look.model.learn(look.missed if inference else ready, ready, inference)
+        self._count(told=1.0)
+        self._balance(look, ready, limits)
+
+    def hear_late(self, look: Look, age: float) -> None:
+        """Learn of a webhook that came after a poll, so that it was not lost."""
+        look.record.learn(age, age, None)
+        self._untold = max(0.0, self._untold - 1.0)
+        self._count(told=1.0)
+
+    def _count(self, *, told: float = 0.0, untold: float = 0.0) -> None:
+        """Count a webhook that came, or did not; the longer ago, the less it weighs."""
+        kept = 1 - 1 / LOST_MEMORY
+        self._told, self._untold = self._told * kept + told, self._untold * kept + untold
+
+    def _balance(self, look: Look, ready: float, limits: Limits) -> None:
+        """Move the cost towards where requests and slots are both used up."""
         if self._cost is None:
             return
-        paid_for = limits.requests / limits.per * ready / self._running - 2
-        wrong = (look.polls - 1) / HIT_SHARE - paid_for
+        needed = 1 if look.model is None else 0  # polls without which a picture is not seen
+        paid_for = limits.requests / limits.per * ready / self._running - 1 - needed
+        wrong = (look.polls - needed) / HIT_SHARE - paid_for
         cost = self._cost * math.exp(GAIN * max(-3.0, min(3.0, wrong)))
         least = max(limits.min_poll_interval / 2, limits.per * TICK)
         self._cost = min(max(cost, least), max(least, limits.per * self._running))
 
-    def ask_in(self, record: LatencyRecord, age: float, limits: Limits) -> float:
-        """Tell in how many seconds a prediction that nobody waits for is worth asking for."""
+    def ask_in(
+        self, record: LatencyRecord, age: float, limits: Limits, *, webhook: bool = False
+    ) -> float:
+        """Tell in how many seconds a prediction that nobody waits for is worth asking for.
+
+        With a webhook `record` is of the ages at which those come.
+        """
         latency = record.latency
+        if webhook:
+            known = limits.per * SILENCE if latency is None else latency.nearly_all_by
+            return max(limits.min_poll_interval, known - age if age < known else age * (AGAIN - 1))
         if latency is None:
             return max(limits.min_poll_interval, age * (GROWTH - 1))
         cost = limits.per / limits.requests if self._cost is None else self._cost
@@ -276,12 +352,9 @@ class PollRule:
         return {
             "version": SNAPSHOT_VERSION,
             "cost": self._cost,
-            "latencies": {model: record.seconds for model, record in self._models.items()},
-            "kinds": [
-                [model, list(kind), record.seconds]
-                for model, kinds in self._kinds.items()
-                for kind, record in kinds.items()
-            ],
+            **self._latencies.snapshot(),
+            "arrivals": self._arrivals.snapshot(),
+            "webhooks": [self._told, self._untold],
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
@@ -296,10 +369,51 @@ class PollRule:
             )
             raise ConfigurationError(message)
         self._cost = snapshot["cost"]
+        self._latencies.restore(snapshot)
+        if "arrivals" in snapshot:  # those of before had none
+            self._arrivals.restore(snapshot["arrivals"])
+            self._told, self._untold = snapshot["webhooks"]
+
+
+class _Records:
+    """Hold what is known of each model, and of each kind of its requests."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, LatencyRecord] = {}
+        self._kinds: dict[str, dict[Kind, LatencyRecord]] = {}
+
+    def of(self, model: str, kind: Kind | None) -> LatencyRecord:
+        """Find or begin the record of a model, or of a kind of its requests."""
+        whole = self._models.setdefault(model, LatencyRecord())
+        if kind is None:
+            return whole
+        kinds = self._kinds.setdefault(model, {})
+        if kind not in kinds and len(kinds) >= MOST_KINDS:
+            return whole
+        return kinds.setdefault(kind, LatencyRecord(whole))
+
+    def all(self) -> list[LatencyRecord]:
+        """List all records."""
+        kinds = [record for kinds in self._kinds.values() for record in kinds.values()]
+        return [*self._models.values(), *kinds]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Tell what was learned, as JSON can hold it."""
+        return {
+            "latencies": {model: record.seconds for model, record in self._models.items()},
+            "kinds": [
+                [model, list(kind), record.seconds]
+                for model, kinds in self._kinds.items()
+                for kind, record in kinds.items()
+            ],
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Know what a snapshot tells, in place of what is known of its models."""
         for model, seconds in snapshot["latencies"].items():
-            self.record(model).seconds = seconds
+            self.of(model, None).seconds = seconds
         for model, kind, seconds in snapshot["kinds"]:
-            self._record_of(model, tuple(kind)).seconds = seconds
+            self.of(model, tuple(kind)).seconds = seconds
 
 
 def _kind(request: Request | None) -> Kind | None:

@@ -2,7 +2,8 @@
 
 Every wait is one task that queues at the limiter with what its poll is worth, and polls when it is
 granted a request. An answer that comes on another way, by a poll for another caller or a webhook,
-ends all waits for that prediction.
+ends all waits for that prediction. Where a webhook is to come, the rule asks for a poll only when
+it is late.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import anyio
-from attrs import define, evolve
+from attrs import define, evolve, field
 
+from wavespeed_async._arrivals import Arrivals
 from wavespeed_async._calls import Turn, result_path
 from wavespeed_async._codec import failure
-from wavespeed_async._events import PredictionPolled
+from wavespeed_async._events import PredictionPolled, WebhookReceived
+from wavespeed_async._loops import LoopClock
 from wavespeed_async._poll_rule import Look, PollRule
 from wavespeed_async._retry import is_passing, pause_after, pauses
 from wavespeed_async.errors import (
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wavespeed_async._calls import Calls
+    from wavespeed_async._latency import LatencyRecord
     from wavespeed_async._prediction import Prediction
     from wavespeed_async.limits import Limiter, Permit
 
@@ -75,6 +79,33 @@ class _Watch:
     failure: WaveSpeedError | None = None
 
 
+@define(eq=False)
+class _Waits:
+    """Hold who waits for which prediction, whichever client of a limiter it is.
+
+    Attributes:
+        watches: By the predictions' ids.
+        arrivals: What webhooks have told, and are to tell.
+        clock: Knows the event loop of those who wait.
+    """
+
+    watches: dict[str, list[_Watch]] = field(factory=dict)
+    arrivals: Arrivals = field(factory=Arrivals)
+    clock: LoopClock = field(factory=LoopClock)
+
+    def enter(self) -> None:
+        """Attach to the running event loop; who waited in one that has ended waits no longer."""
+        try:
+            if self.clock.enter("the client"):
+                self.watches.clear()
+        except anyio.NoEventLoopError:
+            message = (
+                "webhooks arrive in the client's event loop; from a thread call "
+                "anyio.from_thread.run_sync(client.arrive, prediction)"
+            )
+            raise ConfigurationError(message) from None
+
+
 class Poller:
     """Wait for predictions, with as few polls as the rule allows.
 
@@ -90,7 +121,8 @@ class Poller:
         self._limiter = calls.limiter
         self._max_retries = max_retries
         self._dice = dice
-        self._watches = _watches.setdefault(calls.limiter, {})
+        self._waits = _waits.setdefault(calls.limiter, _Waits())
+        self._watches, self._arrivals = self._waits.watches, self._waits.arrivals
 
     async def wait(
         self, prediction: Prediction, turn: Turn, *, attended: bool = False
@@ -120,6 +152,7 @@ class Poller:
         with anyio.CancelScope(deadline=turn.deadline) as scope:
             watch = self._begin(prediction, scope, attended=attended)
             try:
+                self._recall(watch)
                 while not watch.seen.status.ended:
                     await self._poll(watch, turn)
             finally:
@@ -129,12 +162,13 @@ class Poller:
         return watch.seen
 
     def _begin(self, prediction: Prediction, scope: anyio.CancelScope, *, attended: bool) -> _Watch:
+        self._waits.enter()
         is_held = not attended and self._limiter.attend(prediction.id)
         if self.rule.enter(self._limiter.loops):  # those of a loop that has ended wait no longer
             self._watches.clear()
         age = self._limiter.age(prediction.id)
         now = self._limiter.now()
-        record = self.rule.record(prediction.model, prediction.request)
+        record, model = self._records(prediction, dated=age is not None)
         born = now - (age or 0.0)
         interval = self._limiter.limits.min_poll_interval
         watch = _Watch(
@@ -146,6 +180,7 @@ class Poller:
                 not_before=now if age is None else born + interval,
                 new=attended,
                 at_once=age is None,
+                model=model,
             ),
             scope=scope,
             submitted=attended,
@@ -159,6 +194,15 @@ class Poller:
         watch.look.follows = bool(watches)
         watches.append(watch)
         return watch
+
+    def _records(
+        self, prediction: Prediction, *, dated: bool
+    ) -> tuple[LatencyRecord, LatencyRecord | None]:
+        """Answer what a wait goes by; the second where a webhook is to tell the end: see `Look`."""
+        model = self.rule.record(prediction.model, prediction.request)
+        if not (dated and self._arrivals.expects(prediction.id)):
+            return model, None
+        return self.rule.arrivals(prediction.model, prediction.request), model
 
     def _end(self, watch: _Watch) -> None:
         watch.look.record.end(watch.look)
@@ -177,7 +221,72 @@ class Poller:
             if not watch.seen.status.ended:
                 watch.seen = _joined(prediction, watch.seen)
                 watch.scope.cancel()
+        self._arrivals.end(prediction.id)
         self._calls.settle(prediction)
+
+    # --- webhooks --------------------------------------------------------------------------------
+
+    def expect(self, prediction: Prediction) -> None:
+        """Note that a webhook is to tell the end of a prediction that was just submitted."""
+        if not prediction.status.ended:
+            self._arrivals.expect(prediction.id)
+
+    def awaits(self, prediction_id: str) -> bool:
+        """Tell whether its end would be news here: somebody waits for it, or it holds a slot."""
+        return prediction_id in self._watches or self._limiter.age(prediction_id) is not None
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The ids of all whose end would be news here."""
+        return tuple({*self._watches, *self._limiter.running_ids})
+
+    def hear(self, prediction: Prediction) -> bool:
+        """Take what a webhook tells; answer whether somebody waits for it.
+
+        The end that nobody waits for is kept for a while: the submission's own answer may be
+        slower. One that still runs changes nothing, since it may come after its end.
+
+        Raises:
+            ConfigurationError: This is not the event loop of those who wait.
+        """
+        self._waits.enter()
+        now = self._limiter.now()
+        watches = self._watches.get(prediction.id, ())
+        self._calls.tell(WebhookReceived(prediction=prediction, awaited=bool(watches)))
+        if prediction.status.ended:
+            overtaken = self._arrivals.overtaken(prediction.id)
+            if overtaken is not None:
+                self.rule.hear_late(overtaken, now - overtaken.born)
+            if watches:
+                self._hear(watches[0], prediction, now)
+            else:
+                self._arrivals.keep(prediction, now)
+            self.arrive(prediction)
+        return bool(watches)
+
+    def _hear(self, watch: _Watch, prediction: Prediction, now: float) -> None:
+        """Learn from the end of a prediction that a webhook has told."""
+        if watch.dated and not watch.seen.status.ended:
+            limits = self._limiter.limits
+            self.rule.hear(watch.look, now - watch.look.born, _inference(prediction), limits)
+
+    def _recall(self, watch: _Watch) -> None:
+        """End a wait that has just begun by a webhook that had come before."""
+        kept = self._arrivals.take(watch.seen.id, self._limiter.now())
+        if kept is not None:
+            self._hear(watch, kept.prediction, kept.at)
+            watch.seen = _joined(kept.prediction, watch.seen)
+            self.arrive(watch.seen)
+
+    def leave(self, prediction: Prediction) -> None:
+        """Leave a prediction that was just submitted to whoever waits for it later."""
+        kept = self._arrivals.find(prediction.id, self._limiter.now())
+        if kept is not None:
+            self.arrive(kept.prediction)
+        elif not prediction.status.ended:
+            self._limiter.leave(prediction.id, ask_in=self.ask_in(prediction))
+
+    # --- polls -----------------------------------------------------------------------------------
 
     async def _poll(self, watch: _Watch, turn: Turn) -> None:
         """Poll once, when it is worth it."""
@@ -216,9 +325,9 @@ class Poller:
         if not watch.attended:
             self._limiter.adopt(watch.seen.id)
             watch.attended = True
-        record = self.rule.record(watch.seen.model, watch.seen.request)
+        record, model = self._records(watch.seen, dated=watch.look.model is not None)
         if record is not watch.look.record:
-            watch.look.belong(record)
+            watch.look.belong(record, model)
         watch.look.at_once = False
         watch.look.miss(age)
 
@@ -238,11 +347,12 @@ class Poller:
 
     def _learn(self, watch: _Watch) -> None:
         """Learn how long it took, where that is known: by the server, or by having watched."""
-        milliseconds = watch.seen.inference_ms
-        inference = None if milliseconds is None else milliseconds / 1000
+        inference = _inference(watch.seen)
         if watch.dated and (watch.submitted or inference):
             ready = self._limiter.now() - watch.look.born
             self.rule.learn(watch.look, ready, inference, self._limiter.limits)
+            if watch.look.model is not None:
+                self._arrivals.overtake(watch.seen.id, watch.look)
 
     def _bear(self, watch: _Watch, error: WaveSpeedError, turn: Turn) -> float:
         """Bear a failed poll, and answer the pause until the next; raise what will not pass."""
@@ -306,12 +416,16 @@ class Poller:
     def ask_in(self, prediction: Prediction) -> float:
         """Tell in how many seconds it is worth polling a prediction that runs now."""
         age = self._limiter.age(prediction.id) or 0.0
-        record = self.rule.record(prediction.model, prediction.request)
-        return self.rule.ask_in(record, age, self._limiter.limits)
+        record, model = self._records(prediction, dated=True)
+        return self.rule.ask_in(record, age, self._limiter.limits, webhook=model is not None)
 
 
-_watches: WeakKeyDictionary[Limiter, dict[str, list[_Watch]]] = WeakKeyDictionary()
-"""Who waits for which prediction, whichever client of a limiter it is."""
+_waits: WeakKeyDictionary[Limiter, _Waits] = WeakKeyDictionary()
+
+
+def _inference(prediction: Prediction) -> float | None:
+    milliseconds = prediction.inference_ms
+    return None if milliseconds is None else milliseconds / 1000
 
 
 def _version(prediction: Prediction) -> str:

@@ -187,11 +187,14 @@ class Transport:
         path: str,
         *,
         permit: Permit,
+        query: str = "",
         content: bytes | None = None,
         held: bool = False,
         wire: Wire | None = None,
     ) -> Answer:
         """Send one request to the API and report to its permit; `wire` is told how far it came.
+
+        No event tells the `query`, which begins with its question mark.
 
         Raises:
             APIConnectionError: No answer came; `.sent` tells whether the request may have arrived.
@@ -202,7 +205,7 @@ class Transport:
             pool = self._current_pool()
             async with pool.room_held if held else pool.room:
                 self._check_open()  # again: it may have been closed meanwhile
-                request = pool.request(method, self.root + path, content, wire, held=held)
+                request = pool.request(method, self.root + path + query, content, wire, held=held)
                 if self._observe is not None:
                     notify(self._observe, RequestSent(method=method, path=path))
                 started = anyio.current_time()

@@ -22,6 +22,7 @@
           ModerationError              refused by content moderation
         PredictionTimeoutError         (TimeoutError) it still runs: its id resumes it
       WebhookVerificationError         this call is not from the API
+      DeliveryError                    a webhook could not be handed on to the other workers
       JournalError                     a batch's journal cannot be written: nothing more is sent
       CostLimitError                   a batch would cost more than it may: nothing more is sent
 
@@ -45,6 +46,7 @@ __all__ = [
     "BadRequestError",
     "ConfigurationError",
     "CostLimitError",
+    "DeliveryError",
     "InsufficientCreditsError",
     "InternalServerError",
     "InvalidRequestError",
@@ -280,6 +282,13 @@ class PredictionTimeoutError(PredictionError, TimeoutError):
 
 class WebhookVerificationError(WaveSpeedError):
     """Say that a call that claims to be a webhook is not shown to be from the API."""
+
+
+class DeliveryError(WaveSpeedError):
+    """Say that what a webhook told could not be handed on to the other workers: a poll finds it.
+
+    Answer the webhook with a 5xx, and the API calls again.
+    """
 
 
 class CostLimitError(WaveSpeedError):

@@ -11,20 +11,29 @@ from __future__ import annotations
 import hmac
 import json
 import time
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from urllib.parse import urlsplit
 
 from wavespeed_async._codec import decode_prediction
-from wavespeed_async.errors import APIResponseError, ConfigurationError, WebhookVerificationError
+from wavespeed_async.errors import (
+    APIResponseError,
+    ConfigurationError,
+    InvalidRequestError,
+    WebhookVerificationError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from wavespeed_async._prediction import Prediction
 
-__all__ = ["verify"]
+__all__ = ["Headers", "check_url", "verify"]
 
 PREFIX = "whsec_"
 SCHEME = "v3"
+LONGEST_URL = 2048
+"""Characters of a URL that is to be called: what every server on the way takes."""
 TOLERANCE = 300.0
 """Seconds by which a call may be old, or ahead of this machine's clock (webhook documentation)."""
 
@@ -36,9 +45,13 @@ class _Headers(Protocol):
     def items(self) -> Iterable[tuple[str, str]]: ...
 
 
+Headers: TypeAlias = _Headers | Iterable[tuple[str | bytes, str | bytes]]
+"""The headers of a call: a mapping, what looks like one, or pairs."""
+
+
 def verify(
     body: bytes | str,
-    headers: _Headers | Iterable[tuple[str | bytes, str | bytes]],
+    headers: Headers,
     secret: str,
     *,
     now: float | None = None,
@@ -91,9 +104,7 @@ def _text(value: bytes | str) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _lowered(
-    headers: _Headers | Iterable[tuple[str | bytes, str | bytes]],
-) -> Mapping[str, str]:
+def _lowered(headers: Headers) -> Mapping[str, str]:
     """Find headers by lower-case name; what is told twice stands side by side."""
     pairs = headers.items() if isinstance(headers, _Headers) else headers
     found: dict[str, list[str]] = {}
@@ -130,3 +141,36 @@ def _prediction(raw: bytes) -> Prediction:
         raise WebhookVerificationError(message) from error
     message = "the webhook's body is signed, but no prediction: it is no JSON object"
     raise WebhookVerificationError(message)
+
+
+def check_url(url: object) -> None:
+    """Check a URL that the API is to call, before anything is sent.
+
+    Raises:
+        InvalidRequestError: It cannot be called. A query, and who logs in, are not told.
+    """
+    if not (isinstance(url, str) and len(url) <= LONGEST_URL and _can_be_called(url)):
+        shown = _bare(url) if isinstance(url, str) else url
+        allowed = f"an http(s) URL of at most {LONGEST_URL} characters"
+        raise InvalidRequestError.of(
+            owner="a request", field="webhook", value=shown, allowed=allowed
+        )
+
+
+def _can_be_called(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    is_clean = url.isprintable() and " " not in url
+    return is_clean and parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
+
+
+def _bare(url: str) -> str:
+    """Show a URL without what may be secret."""
+    address = url.partition("#")[0].partition("?")[0]
+    scheme, mark, rest = address.rpartition("://")
+    host, slash, path = rest.partition("/")
+    shown = scheme + mark + host.rpartition("@")[2] + slash + path
+    return shown if address == url else shown + "?…"

@@ -47,7 +47,7 @@ def test_profiles_set_many_rates_at_once() -> None:
     assert Faults.profile("calm") == Faults()
     rates = attrs.asdict(Faults.profile("hostile", seed=3, stuck=0.5))
     assert (rates.pop("seed"), rates["stuck"]) == (3, 0.5)
-    assert (rates.pop("slowness"), rates.pop("outage")) == (2.0, 0.2)
+    assert (rates.pop("slowness"), rates.pop("outage"), rates.pop("lateness")) == (2.0, 0.2, 10.0)
     assert all(rates.values())
     busy = Faults.profile("busy")
     assert (busy.stuck, busy.lost) == (0.0, 0.0)
@@ -59,7 +59,7 @@ def test_profiles_set_many_rates_at_once() -> None:
 
 def test_every_fault_has_a_name() -> None:
     """The names of headers and flags are those of the rates."""
-    rates = {a.name for a in attrs.fields(Faults)} - {"seed", "slowness", "outage"}
+    rates = {a.name for a in attrs.fields(Faults)} - {"seed", "slowness", "outage", "lateness"}
     assert {name.replace("-", "_") for name in FAULTS} == rates
 
 

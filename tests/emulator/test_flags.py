@@ -42,7 +42,8 @@ def test_there_is_a_flag_for_each_fault() -> None:
     """The flags of faults are those that there are, and nothing goes wrong by default."""
     flags = {a.name for a in attrs.fields(FaultFlags)}
     names = {f"fault_{name.replace('-', '_')}" for name in FAULTS}
-    assert flags == names | {"faults", "fault_seed", "fault_slowness", "fault_outage"}
+    times = {"fault_slowness", "fault_outage", "fault_lateness"}
+    assert flags == names | times | {"faults", "fault_seed"}
     assert Faults.profile(FaultFlags().faults, **FaultFlags().changed()) == Faults()
 
 

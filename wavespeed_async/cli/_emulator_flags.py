@@ -108,10 +108,14 @@ class FaultFlags:
         fault_stuck: The prediction does not end by itself.
         fault_duplicate_webhook: The webhook is called twice.
         fault_forged_webhook: A webhook with a wrong signature is called as well.
+        fault_lost_webhook: The webhook is never called.
+        fault_late_webhook: The webhook is called late.
+        fault_stale_webhook: The webhook is called again, with what was true before the end.
         fault_clock_skew: The time of creation is wrong by up to an hour.
         fault_seed: Where the dice start; by default at --seed.
         fault_outage: How long nobody can connect then, in seconds.
         fault_slowness: How slow the slow answers are, in seconds.
+        fault_lateness: How late the late webhooks are, in seconds.
     """
 
     faults: Literal["calm", "busy", "hostile"] = "calm"
@@ -132,10 +136,14 @@ class FaultFlags:
     fault_stuck: float | None = None
     fault_duplicate_webhook: float | None = None
     fault_forged_webhook: float | None = None
+    fault_lost_webhook: float | None = None
+    fault_late_webhook: float | None = None
+    fault_stale_webhook: float | None = None
     fault_clock_skew: float | None = None
     fault_seed: int | None = None
     fault_outage: float | None = None
     fault_slowness: float | None = None
+    fault_lateness: float | None = None
 
     def changed(self) -> dict[str, Any]:
         """Answer what differs from the profile, by the names that faults have."""

@@ -19,6 +19,9 @@ A request meets one fault at most. What each does:
 - `stuck`: the prediction does not end by itself; the API ends it much later, as `timeout`.
 - `duplicate-webhook`: the webhook is called twice.
 - `forged-webhook`: a call with a wrong signature comes as well.
+- `lost-webhook`: the webhook is never called.
+- `late-webhook`: the webhook is called late, by `lateness`.
+- `stale-webhook`: a call comes after the end that tells of the time before: it is `processing`.
 - `clock-skew`: `created_at` is told by a clock that is wrong by up to an hour.
 """
 
@@ -58,6 +61,7 @@ BURST = (3, 8)
 SKEW = (60.0, 3600.0)
 SLOWNESS = 2.0
 OUTAGE = 0.2
+LATENESS = 10.0
 
 
 def _rate() -> Any:
@@ -72,6 +76,7 @@ class Faults:
         seed: Where the dice start.
         outage: How long nobody can connect after `refused`, in seconds.
         slowness: How late a slow first byte is and how long an answer trickles, in seconds.
+        lateness: How late a webhook is, in seconds.
     """
 
     lost: float = _rate()
@@ -91,10 +96,14 @@ class Faults:
     stuck: float = _rate()
     duplicate_webhook: float = _rate()
     forged_webhook: float = _rate()
+    lost_webhook: float = _rate()
+    late_webhook: float = _rate()
+    stale_webhook: float = _rate()
     clock_skew: float = _rate()
     seed: int = 0
     outage: float = field(default=OUTAGE, validator=validators.ge(0.0))
     slowness: float = field(default=SLOWNESS, validator=validators.ge(0.0))
+    lateness: float = field(default=LATENESS, validator=validators.ge(0.0))
 
     @classmethod
     def profile(cls, name: Profile, **changed: Any) -> Self:
@@ -112,7 +121,7 @@ class Faults:
         return cls(**{**rates, **changed})
 
 
-_NO_RATES = {"seed", "outage", "slowness"}
+_NO_RATES = {"seed", "outage", "slowness", "lateness"}
 FAULTS = tuple(a.name.replace("_", "-") for a in attrs.fields(Faults) if a.name not in _NO_RATES)
 """The name of each, as headers, markers and flags have it."""
 
@@ -138,7 +147,7 @@ _PROFILES: Mapping[str, Mapping[str, float]] = {
 }
 
 _OF_SUBMISSIONS = {"lost", "failed", "stuck", "clock-skew"}
-_OF_WEBHOOKS = {"duplicate-webhook", "forged-webhook"}
+_OF_WEBHOOKS = {name for name in FAULTS if name.endswith("-webhook")}
 _OF_PREDICTIONS = {"wrong-origin"}
 
 

@@ -227,7 +227,7 @@ class WebhookRecord:
         attempt: The number of the try, from 1.
         status_code: What was answered, or None.
         error: Why there was no answer, or None.
-        fault: `duplicate-webhook` or `forged-webhook` where the call is one, or None.
+        fault: The fault that this call is one of, or None.
     """
 
     at: float

@@ -78,7 +78,7 @@ class State:
         self.requests: list[RequestRecord] = []
         self.refused = 0
         self.most_requests_in_window = 0
-        self.outbox = Outbox(settings.webhook_pause)
+        self.outbox = Outbox(settings.webhook_pause, settings.faults.lateness)
         self._store = Store(settings)
         self._purse = Purse(settings.balance)
         self._window = window_of(settings)

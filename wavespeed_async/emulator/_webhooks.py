@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 from attrs import evolve, field, frozen
 
+from wavespeed_async._prediction import Status
 from wavespeed_async.emulator._records import WebhookRecord
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ GROWTH = 2.0
 PATIENCE = 10.0
 OUT_OF_RANGE = 300
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+AFTER = {"duplicate-webhook", "stale-webhook"}
+"""The faults that are another call after the true one."""
 FOREIGN = "not on this machine: never called"
+LOST = "lost: never called"
 WRONG_SECRET = "whsec_of_somebody_else"  # noqa: S105 (a secret that must be wrong)
 
 
@@ -65,7 +69,7 @@ class Errand:
         webhook_id: The call's id, the same for each try.
         due: When, in seconds of the emulator's clock.
         attempt: The number of the try, from 1.
-        fault: `duplicate-webhook` or `forged-webhook` where the call is one, or None.
+        fault: The fault that this call is one of, or None.
     """
 
     url: str
@@ -102,6 +106,7 @@ class Outbox:
     """Hold the calls that are to be made, and remember those that were. Pure."""
 
     pause: float
+    lateness: float = 0.0
     records: list[WebhookRecord] = field(factory=list)
     _errands: list[tuple[float, int, Errand]] = field(factory=list)
     _numbers: list[int] = field(factory=lambda: [0])
@@ -117,10 +122,15 @@ class Outbox:
         if errand.is_foreign:
             self.records.append(errand.record(prediction.created, error=FOREIGN))
             return
+        if fault == "lost-webhook":
+            self.records.append(evolve(errand, fault=fault).record(prediction.created, error=LOST))
+            return
+        if fault == "late-webhook":
+            errand = evolve(errand, due=errand.due + self.lateness)
         if fault == "forged-webhook":
             self._add(evolve(errand, fault=fault))
         self._add(errand)
-        if fault == "duplicate-webhook":
+        if fault in AFTER:
             self._add(evolve(errand, fault=fault, due=errand.due + self.pause))
 
     def due(self, now: float) -> tuple[list[Errand], float | None]:
@@ -198,6 +208,8 @@ class Courier:
         told = await self._body_of(errand.prediction_id)
         if told is None:  # deleted, or too old
             return
+        if errand.fault == "stale-webhook":
+            told = {**told, "status": str(Status.PROCESSING), "outputs": []}
         body = json.dumps(told).encode()
         secret = self._secret if errand.fault != "forged-webhook" else WRONG_SECRET
         headers = signed_headers(secret, errand.webhook_id, self._wall_clock(), body)
