@@ -13,15 +13,15 @@ import anyio
 import pytest
 
 from wavespeed_async.batch import JournalReader, SqliteStore, State
+from wavespeed_async.batch import _lock as lock_module
 from wavespeed_async.batch import _sqlite as sqlite_module
 from wavespeed_async.batch._entries import Wanted
-from wavespeed_async.batch._journal import (
+from wavespeed_async.batch._journal import EntryMark, Journal
+from wavespeed_async.batch._store import (
     Change,
     Claim,
     Ended,
-    EntryMark,
     Failed,
-    Journal,
     Missed,
     Past,
     Run,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wavespeed_async.batch import EntryRecord
-    from wavespeed_async.batch._journal import Store
+    from wavespeed_async.batch._store import Store
 
 LIMITS = Limits(grace=3.0)
 ID = "6488c2754f6f4dfea924382fa14d11bd"
@@ -222,7 +222,7 @@ async def test_a_lock_that_was_removed_meanwhile_is_taken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock file that its last owner has just removed is no lock: another one is made."""
-    real, path = sqlite_module._lock_file, tmp_path / "j"
+    real, path = lock_module._lock_file, tmp_path / "j"
     removed: list[int] = []
 
     def remove_first(file: int) -> None:
@@ -231,7 +231,7 @@ async def test_a_lock_that_was_removed_meanwhile_is_taken_again(
             removed.append(file)
             (tmp_path / "j-lock").unlink()
 
-    monkeypatch.setattr(sqlite_module, "_lock_file", remove_first)
+    monkeypatch.setattr(lock_module, "_lock_file", remove_first)
     async with opened(SqliteStore(path)):
         assert (tmp_path / "j-lock").exists()
 
@@ -413,7 +413,7 @@ async def test_a_full_disk_leaves_room_for_what_was_paid(tmp_path: Path) -> None
     async with opened(store) as (journal, _):
         entry = entry_of(await claimed(journal))
         lock = tmp_path / "j-lock"
-        assert lock.stat().st_size == sqlite_module.ROOM
+        assert lock.stat().st_size == lock_module.ROOM
         (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(JournalError, match="full"):

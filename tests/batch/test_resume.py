@@ -31,7 +31,7 @@ from wavespeed_async import (
     SubmissionUnconfirmedError,
 )
 from wavespeed_async.batch import JournalReader, State
-from wavespeed_async.batch import _course as course_module
+from wavespeed_async.batch import _admission as admission_module
 from wavespeed_async.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ async def test_a_journal_of_other_requests_is_refused(
         while True:
             yield others[0]
 
-    monkeypatch.setattr(course_module, "LOOK_AHEAD", 500)
+    monkeypatch.setattr(admission_module, "LOOK_AHEAD", 500)
     async with serving() as emulator:
         await run(emulator, prompts(1), journal)
         seen = len(emulator.requests)
@@ -324,7 +324,7 @@ async def test_input_that_comes_slowly_is_not_waited_for(
     journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Requests that come one by one are sent as they come, known or not."""
-    monkeypatch.setattr(course_module, "LOOK_AHEAD_SECONDS", 0.05)
+    monkeypatch.setattr(admission_module, "LOOK_AHEAD_SECONDS", 0.05)
 
     async def slowly() -> AsyncIterator[Request]:
         await anyio.sleep(0.1)

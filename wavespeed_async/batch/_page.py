@@ -20,7 +20,7 @@ from anyio import from_thread, to_thread
 
 from wavespeed_async.batch._order import write_whole
 from wavespeed_async.batch._plots import plots
-from wavespeed_async.batch._reader import State
+from wavespeed_async.batch._records import State
 from wavespeed_async.batch._report import read_report, reason
 from wavespeed_async.batch._thumbnails import FOLDER, make_thumbnails, name_of
 from wavespeed_async.errors import ConfigurationError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Template
 
-    from wavespeed_async.batch._reader import EntryRecord
+    from wavespeed_async.batch._records import EntryRecord
     from wavespeed_async.batch._report import Report
 
 __all__ = ["NAME", "Page", "render", "write_page"]

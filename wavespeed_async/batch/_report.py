@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from wavespeed_async.batch._order import Order, read_order
-from wavespeed_async.batch._reader import JournalReader, State, told_error
+from wavespeed_async.batch._reader import JournalReader, told_error
+from wavespeed_async.batch._records import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from wavespeed_async.batch._reader import EntryRecord, RequestSentRecord, RunRecord
+    from wavespeed_async.batch._records import EntryRecord, RequestSentRecord, RunRecord
 
 __all__ = ["Report", "read_report", "report_of"]
 
