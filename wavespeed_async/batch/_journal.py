@@ -104,16 +104,18 @@ class Journal:
         store: Where it is kept.
         owner: Names the limiter that this run uses.
         limits: What the account is allowed.
+        identity: Names the account.
 
     Attributes:
         failure: Why it could not be written, if it ever could not: nothing more is to be sent.
     """
 
-    def __init__(self, store: Store, *, owner: str, limits: Limits) -> None:
+    def __init__(self, store: Store, *, owner: str, limits: Limits, identity: str = "") -> None:
         self.failure: OSError | None = None
         self._store = store
         self._owner = owner
         self._limits = limits
+        self._identity = identity
         self._started, self._steady = time.time(), time.monotonic()
         self._group = Group()
         self._work = anyio.Event()
@@ -129,7 +131,11 @@ class Journal:
     async def open(self) -> Past:
         """Take it up, and tell what it holds."""
         run = Run(
-            started=self._started, steady=self._steady, owner=self._owner, limits=self._limits
+            started=self._started,
+            steady=self._steady,
+            owner=self._owner,
+            limits=self._limits,
+            identity=self._identity,
         )
         try:
             past = await self._store.open(run)
@@ -222,7 +228,7 @@ class Journal:
         sent = Sent(self._sent, self.now(), kind, counts)
         if not isinstance(mark, EntryMark) or mark.journal is not self:
             group = self.put(sent)
-            if counts:
+            if counts and not self._is_over:  # it may end while another journal is written
                 await group.done.wait()
             return sent.number
         mark.sent = sent.at

@@ -7,9 +7,12 @@ sent is submitted.
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
+import shutil
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +25,25 @@ from wavespeed_async._codec import failure
 from wavespeed_async._prediction import Prediction
 from wavespeed_async.batch._admission import admitted
 from wavespeed_async.batch._course import Taken, can_be, existing
-from wavespeed_async.batch._entries import as_answer, from_answer, wanted, with_seed
+from wavespeed_async.batch._entries import (
+    as_answer,
+    as_integer,
+    as_text,
+    from_answer,
+    wanted,
+    with_seed,
+)
 from wavespeed_async.batch._journal import Journal
 from wavespeed_async.batch._restart import snapshot_of
 from wavespeed_async.batch._search import LAST_LOOK, Search
-from wavespeed_async.batch._store import Claim, Ended, Failed, Saved, Submitted
+from wavespeed_async.batch._store import Claim, Ended, Failed, Learned, Saved, Submitted
 from wavespeed_async.batch._submissions import Submissions
-from wavespeed_async.errors import APIStatusError, NotFoundError
+from wavespeed_async.errors import (
+    APIResponseError,
+    APIStatusError,
+    ConfigurationError,
+    NotFoundError,
+)
 from wavespeed_async.models._request import Request
 
 if TYPE_CHECKING:
@@ -41,6 +56,10 @@ if TYPE_CHECKING:
     from wavespeed_async.errors import JournalError
 
 __all__ = ["Journaled"]
+
+
+LEARNED_EVERY = 10.0
+"""Seconds after which what was learned is written down again."""
 
 
 class Journaled:
@@ -68,6 +87,7 @@ class Journaled:
         self._journal: Journal
         self._submissions: Submissions
         self._past: Past
+        self._learned_at = time.monotonic()
 
     @property
     def failure(self) -> JournalError | None:
@@ -78,7 +98,9 @@ class Journaled:
     async def running(self) -> AsyncIterator[None]:
         """Keep the journal open, and written."""
         runner = self._runner
-        journal = self._journal = Journal(self._store, owner=runner.owner, limits=runner.limits)
+        journal = self._journal = Journal(
+            self._store, owner=runner.owner, limits=runner.limits, identity=runner.identity
+        )
         with anyio.CancelScope(shield=True):
             self._past = await journal.open()
         try:
@@ -90,6 +112,7 @@ class Journaled:
                     yield
                 finally:
                     runner.recorders.remove(journal)
+                    self._keep_learned()
                     journal.finish()
         finally:
             await journal.close()
@@ -109,6 +132,16 @@ class Journaled:
             settled=time.time() + 2 * per * LAST_LOOK,
         )
         runner.restore(snapshot)
+        if self._past.learned is not None:
+            with suppress(
+                ConfigurationError, ValueError, KeyError, TypeError
+            ):  # of another version
+                runner.learn(json.loads(self._past.learned))
+
+    def _keep_learned(self) -> None:
+        """Write down what was learned, so that a restart need not learn it again."""
+        self._learned_at = time.monotonic()
+        self._journal.put(Learned(json.dumps(self._runner.learned())))
 
     def admitted(self, items: Items) -> AsyncGenerator[Any, None]:
         """Answer the items, once one of them is known; a new journal takes any."""
@@ -155,6 +188,8 @@ class Journaled:
             resume = partial(self._resume, taken, note=submitted)
             prediction = await self._submissions.finish(taken.request, known, submitted, resume)
         await self._put_end(taken, prediction, None).done.wait()
+        if time.monotonic() - self._learned_at > LEARNED_EVERY:
+            self._keep_learned()
         return prediction
 
     async def _resume(
@@ -173,7 +208,9 @@ class Journaled:
         try:
             return await self._runner.resume(known)
         except NotFoundError as error:
-            raise _gone(error, prediction_id, submitted) from error
+            payer = taken.known.payer if taken.known else None
+            is_foreign = payer not in {None, self._runner.identity}
+            raise _gone(error, prediction_id, submitted, is_foreign=is_foreign) from error
 
     def _put_end(self, taken: Taken, prediction: Prediction, error: Exception | None) -> Group:
         assert taken.known is not None  # noqa: S101 (it is known by now)
@@ -181,7 +218,7 @@ class Journaled:
             taken.known.entry,
             self._journal.now(),
             str(prediction.status),
-            prediction.inference_ms,
+            as_integer(prediction.inference_ms),
             as_answer(prediction),
             None if error is None else _words(error),
         )
@@ -189,7 +226,10 @@ class Journaled:
 
     async def _ended(self, taken: Taken, answer: str) -> Prediction:
         """Hand out a prediction that had ended before; one whose outputs are not kept, anew."""
-        prediction, is_whole = from_answer(answer, taken.request)
+        try:
+            prediction, is_whole = from_answer(answer, taken.request)
+        except (ValueError, APIResponseError):  # damaged
+            return await self._fetch(taken)
         failed = failure(prediction)
         if failed is not None:
             raise failed
@@ -198,16 +238,13 @@ class Journaled:
         files = await self._files(taken)
         if files is not None:
             return evolve(prediction, outputs=tuple(file.absolute().as_uri() for file in files))
-        return await self._fetch(taken, prediction)
+        return await self._fetch(taken)
 
-    async def _fetch(self, taken: Taken, prediction: Prediction) -> Prediction:
+    async def _fetch(self, taken: Taken) -> Prediction:
         """Ask once more for a prediction that has ended, for its outputs."""
-        assert taken.known is not None  # noqa: S101 (it has ended)
-        running = Prediction(id=prediction.id, model=prediction.model, request=taken.request)
-        try:
-            return await self._runner.resume(running)
-        except NotFoundError as error:
-            raise _gone(error, prediction.id, taken.known.submitted) from error
+        known = taken.known
+        assert known is not None and known.prediction is not None  # noqa: S101, PT018 (it has ended)
+        return await self._resume(taken, known.prediction, known.submitted, lambda _: None)
 
     # --- to its files ----------------------------------------------------------------------------
 
@@ -221,16 +258,23 @@ class Journaled:
         files = await self._files(taken)
         if files is not None and all(_is_in(file, folder) for file in files):
             return tuple(folder / file.name for file in files)
-        try:
-            saved = await self._runner.save(prediction, folder)
-        except APIStatusError:
-            if known.answer is None:
-                raise
-            # It ended in an earlier run: the addresses may have changed, or it is gone.
-            saved = await self._runner.save(await self._fetch(taken, prediction), folder)
+        if files is not None:
+            saved = await to_thread.run_sync(_copied, files, folder)
+        else:
+            saved = await self._fetched(taken, prediction, folder)
         paths = tuple(self._relative(path) for path in saved)
         await self._journal.put(Saved(known.entry, self._journal.now(), paths)).done.wait()
         return tuple(saved)
+
+    async def _fetched(self, taken: Taken, prediction: Prediction, folder: Path) -> list[Path]:
+        assert taken.known is not None  # noqa: S101 (it has ended)
+        try:
+            return await self._runner.save(prediction, folder)
+        except APIStatusError:
+            if taken.known.answer is None:
+                raise
+        # It ended in an earlier run: the addresses may have changed, or it is gone.
+        return await self._runner.save(await self._fetch(taken), folder)
 
     async def _files(self, taken: Taken) -> list[Path] | None:
         """Answer the files of an earlier run, if all of them are there."""
@@ -265,16 +309,35 @@ def _are_there(files: list[Path]) -> bool:
     return all(file.is_file() and file.stat().st_size > 0 for file in files)
 
 
+def _copied(files: list[Path], folder: Path) -> list[Path]:
+    """Copy what an earlier run has saved elsewhere; each file whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copies = []
+    for file in files:
+        part = folder / f".{file.name}.{secrets.token_hex(4)}.part"
+        try:
+            shutil.copyfile(file, part)
+            copies.append(part.replace(folder / file.name))
+        finally:
+            part.unlink(missing_ok=True)
+    return copies
+
+
 def _words(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = as_text(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _gone(error: NotFoundError, prediction_id: str, submitted: float | None) -> NotFoundError:
+def _gone(
+    error: NotFoundError, prediction_id: str, submitted: float | None, *, is_foreign: bool
+) -> NotFoundError:
     when = (
         "" if submitted is None else time.strftime(", submitted %Y-%m-%d,", time.gmtime(submitted))
     )
-    text = f"prediction {prediction_id}{when} is gone: the API keeps them for 7 days ({error})"
+    why = "is gone: the API keeps them for 7 days"
+    if is_foreign:
+        why = "is not there: it was submitted with another key, or to another address; look there"
+    text = f"prediction {prediction_id}{when} {why} ({error})"
     return NotFoundError(
         text, status_code=error.status_code, code=error.code, prediction_id=prediction_id
     )

@@ -81,7 +81,8 @@ class JournalReader:
         """
         last = self._one("SELECT max(run) FROM runs")
         rows = self._connection.execute(f"{_ENTRIES} ORDER BY run DESC, position", (last,))
-        return (_entry(row) for row in rows)
+        with told_error(self.path):
+            yield from map(_entry, rows)
 
     def sent(self, since: float = 0.0) -> Iterator[RequestSentRecord]:
         """Read the requests of the API that were sent since then, in their order."""
@@ -190,12 +191,18 @@ def told_error(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        if str(error).startswith("Could not decode"):
+            raise _damaged(path, error) from error
         message = f"the journal {path} cannot be used: {error}"
         raise ConfigurationError(message) from error
-    except sqlite3.DatabaseError as error:
-        message = (
-            f"the journal {path} is damaged ({error}): put a copy of it back. Without one, move it "
-            f"away; then all requests are sent, and billed, again. What it had submitted is in the "
-            f"API's list for 7 days"
-        )
-        raise ConfigurationError(message) from error
+    except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ConfigurationError:
+    message = (
+        f"the journal {path} is damaged ({error}): put a copy of it back. Without one, move it "
+        f"away; then all requests are sent, and billed, again. What it had submitted is in the "
+        f"API's list for 7 days"
+    )
+    return ConfigurationError(message)

@@ -36,6 +36,19 @@ class Runner(Protocol):
         """A name for its limiter, as long as that lives."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """A name for the account: by its key, and where the API is."""
+        ...
+
+    def learned(self) -> Mapping[str, Any]:
+        """Tell what was learned of how long models take."""
+        ...
+
+    def learn(self, snapshot: Mapping[str, Any]) -> None:
+        """Know what an earlier process has learned."""
+        ...
+
     def seeded(self, request: Request) -> Request:
         """Draw a seed that is left open, where the client draws them."""
         ...

@@ -19,7 +19,7 @@ import sqlite3
 import stat
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,8 +45,13 @@ LOG_PAGES = 64
 """Pages of the write-ahead log (256 KB) after which it is emptied: fewer than `ROOM` holds."""
 PATIENCE = 5.0
 """Seconds to wait for a reader that is in the way."""
+BROKEN = (sqlite3.Error, ValueError, TypeError, OverflowError)
+"""What SQLite raises, or what was kept in it: it may be damaged, a column of text say."""
 REMOVAL = 0.3
 """Seconds that the removal of a folder is given to end, before anything is written there again."""
+
+AT_ONCE = 500
+"""How many ids are asked for in one question."""
 
 T = TypeVar("T")
 
@@ -60,7 +65,7 @@ class SqliteStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._lock = Lock(self._path.with_name(self._path.name + "-lock"))
+        self._lock = Lock(self._path)
         self._guard = threading.Lock()  # a call that asyncio itself has left may still be at it
         self._thread: CapacityLimiter | None = None
         self._opened: sqlite3.Connection | None = None
@@ -103,10 +108,13 @@ class SqliteStore:
 
     def _open(self, run: Run) -> Past:
         _check_place(self._path)
+        # By its real name: whatever links lead to it, it has one lock.
+        self._path = self._path.resolve()
+        self._lock = Lock(self._path)
         self._lock.take(self._path)
         with told_error(self._path):
             self._connect()
-            past = past_of(self._connection)
+            past = past_of(self._connection, run)
             self._begin(run)
         self._lock.fill()
         return past
@@ -127,11 +135,11 @@ class SqliteStore:
     def _begin(self, run: Run) -> None:
         limits = run.limits
         cursor = self._connection.execute(
-            "INSERT INTO runs (started, steady, owner, requests, per, concurrency)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO runs (started, steady, owner, requests, per, concurrency, identity)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 *(run.started, run.steady, run.owner),
-                *(limits.requests, limits.per, limits.concurrency),
+                *(limits.requests, limits.per, limits.concurrency, run.identity),
             ),
         )
         self._run = cursor.lastrowid or 0
@@ -142,9 +150,12 @@ class SqliteStore:
         return any(ask(question, (digest,)).fetchone() for digest in digests)
 
     def _known(self, predictions: Sequence[str]) -> set[str]:
-        question = "SELECT 1 FROM requests WHERE prediction = ? LIMIT 1"
-        ask = self._connection.execute
-        return {one for one in predictions if ask(question, (one,)).fetchone()}
+        found: set[str] = set()
+        for start in range(0, len(predictions), AT_ONCE):  # each question reads the whole table
+            some = predictions[start : start + AT_ONCE]
+            question = f"SELECT prediction FROM requests WHERE prediction IN ({_marks(some)})"  # noqa: S608 (question marks)
+            found.update(row[0] for row in self._connection.execute(question, some))
+        return found
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -154,11 +165,11 @@ class SqliteStore:
             raise trouble
         try:
             self._transact(changes, durable=durable)
-        except sqlite3.Error:
+        except BROKEN:
             self._empty_log()
             try:
                 self._transact(changes, durable=durable)
-            except sqlite3.Error as error:
+            except BROKEN as error:
                 self._lock.empty()
                 self._empty_log()
                 message = f"{self._path}: {error}"
@@ -203,13 +214,20 @@ class SqliteStore:
         time.sleep(REMOVAL)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         lost = self._connection
-        with sqlite3.connect(self._path) as copy:
-            lost.backup(copy)
-        copy.close()
+        try:
+            self._lock.keep(self._path)
+            with closing(sqlite3.connect(self._path)) as copy:
+                lost.backup(copy)
+            self._connect()
+        except (sqlite3.Error, ConfigurationError) as error:
+            if self._opened is not lost:
+                self._connection.close()
+            self._opened = lost  # all that there is: it is tried again
+            if self._lock.is_kept():
+                self._path.unlink(missing_ok=True)
+            message = f"the journal {self._path} was removed: {error}"
+            raise OSError(message) from error
         lost.close()
-        self._lock.release()
-        self._lock.take(self._path)
-        self._connect()
 
     def _empty_log(self) -> None:
         """Bring all of the log into the journal itself, so that it can begin anew."""
@@ -233,6 +251,10 @@ class SqliteStore:
         with suppress(sqlite3.Error):  # somebody reads it, or the disk is full: it stays as it is
             self._connection.execute("PRAGMA busy_timeout = 0")
             self._connection.execute("PRAGMA journal_mode = DELETE")  # one file, for all readers
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
 
 
 def _check_place(path: Path) -> None:
@@ -259,9 +281,19 @@ def _may_be_written(found: os.stat_result) -> bool:
     return bool(found.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
 
 
+def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
+    """Tell whether a file holds nothing: one that was being made when its process was killed."""
+    if path.stat().st_size == 0:
+        return True
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return bool(pages == 1 and application == 0 and tables == 0)
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables of a new journal; check an old one."""
-    if path.stat().st_size == 0:
+    if _is_new(connection, path):
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         for statement in TABLES.split(";"):

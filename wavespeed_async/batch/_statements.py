@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from wavespeed_async.batch._entries import Known
 from wavespeed_async.batch._store import (
@@ -13,6 +14,7 @@ from wavespeed_async.batch._store import (
     Ended,
     Failed,
     Intended,
+    Learned,
     Missed,
     Past,
     PastRun,
@@ -23,35 +25,43 @@ from wavespeed_async.batch._store import (
     Withdrawn,
 )
 
+if TYPE_CHECKING:
+    from wavespeed_async.batch._store import Run
+
 __all__ = ["WRITERS", "past_of"]
 
 REMEMBERED = 10_000
-"""How many of the last requests are looked at when a journal is taken up: more than a window."""
+"""How many of the last requests are looked at, at least, when a journal is taken up."""
 
 
 # --- what it holds -------------------------------------------------------------------------------
 
 
-def past_of(connection: sqlite3.Connection) -> Past:
+def past_of(connection: sqlite3.Connection, run: Run) -> Past:
+    """Answer what a journal tells when it is taken up."""
     ask = connection.execute
     running = ask("SELECT prediction FROM requests WHERE prediction IS NOT NULL AND ended IS NULL")
     unconfirmed = ask(
         "SELECT intended FROM requests"
         " WHERE intended IS NOT NULL AND absent IS NULL AND prediction IS NULL"
     )
+    learned = ask(
+        "SELECT owner, learned FROM runs WHERE learned IS NOT NULL ORDER BY run DESC LIMIT 1"
+    ).fetchone()
     return Past(
-        runs=tuple(_past_runs(ask)),
+        runs=tuple(_past_runs(ask, max(REMEMBERED, 2 * run.limits.requests))),
         sent=ask("SELECT coalesce(max(number), 0) FROM sent").fetchone()[0],
         running=tuple(dict.fromkeys(row[0] for row in running)),
         unconfirmed=tuple(row[0] for row in unconfirmed),
         is_new=ask("SELECT 1 FROM requests LIMIT 1").fetchone() is None,
+        learned=None if learned is None or learned[0] == run.owner else learned[1],
     )
 
 
-def _past_runs(ask: Callable[..., sqlite3.Cursor]) -> list[PastRun]:
+def _past_runs(ask: Callable[..., sqlite3.Cursor], most: int) -> list[PastRun]:
     lately: dict[int, list[tuple[float, float | None]]] = {}
     question = "SELECT run, at, answered FROM sent WHERE counts ORDER BY number DESC LIMIT ?"
-    for run, at, answered in ask(question, (REMEMBERED,)):
+    for run, at, answered in ask(question, (most,)):
         lately.setdefault(run, []).append((at, answered))
     found = []
     for run, requests in lately.items():
@@ -73,18 +83,19 @@ Execute = Callable[..., sqlite3.Cursor]
 def _claim(execute: Execute, claim: Claim, run: int) -> None:
     wanted = claim.wanted
     row = execute(
-        "SELECT entry, seed, intended, submitted, prediction, answer, paths FROM requests"
+        "SELECT entry, seed, intended, submitted, prediction, answer, paths,"
+        " (SELECT identity FROM runs WHERE runs.run = requests.payer) FROM requests"
         " WHERE digest = ? AND run < ? ORDER BY run DESC, number LIMIT 1",
         (wanted.digest, run),
     ).fetchone()
     if row is not None:
-        entry, seed, intended, submitted, prediction, answer, paths = row
+        entry, seed, intended, submitted, prediction, answer, paths, payer = row
         execute(
             "UPDATE requests SET run = ?, position = ? WHERE entry = ?",
             (run, claim.position, entry),
         )
         files = None if paths is None else tuple(json.loads(paths))
-        claim.known = Known(entry, seed, intended, submitted, prediction, answer, files)
+        claim.known = Known(entry, seed, intended, submitted, prediction, answer, files, payer)
         return
     (last,) = execute(
         "SELECT max(number) FROM requests WHERE digest = ? AND run = ?", (wanted.digest, run)
@@ -111,8 +122,8 @@ def _sent(execute: Execute, sent: Sent, run: int) -> None:
 
 def _intended(execute: Execute, intended: Intended, run: int) -> None:
     execute(
-        "UPDATE requests SET intended = ?, absent = NULL, error = NULL WHERE entry = ?",
-        (intended.sent.at, intended.entry),
+        "UPDATE requests SET intended = ?, payer = ?, absent = NULL, error = NULL WHERE entry = ?",
+        (intended.sent.at, run, intended.entry),
     )
     _sent(execute, intended.sent, run)
 
@@ -161,6 +172,10 @@ def _failed(execute: Execute, failed: Failed, _: int) -> None:
     execute("UPDATE requests SET error = ? WHERE entry = ?", (failed.error, failed.entry))
 
 
+def _learned(execute: Execute, learned: Learned, run: int) -> None:
+    execute("UPDATE runs SET learned = ? WHERE run = ?", (learned.learned, run))
+
+
 WRITERS: Mapping[type, Callable[..., None]] = {
     Claim: _claim,
     Sent: _sent,
@@ -173,4 +188,5 @@ WRITERS: Mapping[type, Callable[..., None]] = {
     Ended: _ended,
     Saved: _saved,
     Failed: _failed,
+    Learned: _learned,
 }

@@ -19,6 +19,7 @@ __all__ = [
     "Ended",
     "Failed",
     "Intended",
+    "Learned",
     "Missed",
     "Past",
     "PastRun",
@@ -147,6 +148,13 @@ class Failed:
     error: str
 
 
+@frozen(eq=False)
+class Learned:
+    """Keep what this run has learned of how long models take, as JSON."""
+
+    learned: str
+
+
 Change: TypeAlias = (
     Claim
     | Sent
@@ -159,6 +167,7 @@ Change: TypeAlias = (
     | Ended
     | Saved
     | Failed
+    | Learned
 )
 
 
@@ -171,12 +180,14 @@ class Run:
         steady: The machine's monotonic clock at that moment.
         owner: Names the limiter that it uses, as long as that lives.
         limits: What the account is allowed.
+        identity: Names the account: by its key, and where the API is.
     """
 
     started: float
     steady: float
     owner: str
     limits: Limits
+    identity: str = ""
 
 
 @frozen
@@ -212,6 +223,7 @@ class Past:
             those that the API's list was found not to have are left out.
         sent: The number of the last request that was sent.
         is_new: Whether it has no entry yet.
+        learned: What another process has learned last, as it was written; None for nothing.
     """
 
     runs: tuple[PastRun, ...] = ()
@@ -219,6 +231,7 @@ class Past:
     unconfirmed: tuple[float, ...] = ()
     sent: int = 0
     is_new: bool = True
+    learned: str | None = None
 
 
 # --- where it is kept ----------------------------------------------------------------------------

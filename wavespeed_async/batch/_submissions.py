@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from wavespeed_async._events import SubmissionFound, SubmissionUnconfirmed
 from wavespeed_async._prediction import Prediction
 from wavespeed_async.batch._journal import EntryMark
-from wavespeed_async.batch._search import Absent, Found, Several
+from wavespeed_async.batch._search import Absent, Found, Several, Unseen
 from wavespeed_async.batch._store import Missed
 from wavespeed_async.errors import SubmissionUnconfirmedError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wavespeed_async.batch._entries import Known
     from wavespeed_async.batch._journal import Journal
     from wavespeed_async.batch._runner import Runner
-    from wavespeed_async.batch._search import Search, Unseen
+    from wavespeed_async.batch._search import Search
     from wavespeed_async.models._request import Request
 
 __all__ = ["Submissions"]
@@ -66,21 +66,41 @@ class Submissions:
             mark.sent = known.intended
             lost = _interrupted(request)
             self._runner.tell(SubmissionUnconfirmed(request=request))
+        is_foreign = lost is not None and known.payer != self._runner.identity
         for _ in range(TRIES):
             if lost is None:
+                is_foreign = False
                 try:
-                    return await self._runner.submit_and_wait(request, submitted, mark)
+                    return await self._submit(request, submitted, mark)
                 except SubmissionUnconfirmedError as error:
                     lost = error
-            found = await self._look(request, mark, lost)
+            found = await self._look(request, mark, lost, is_foreign=is_foreign)
             if found is not None:
                 self._runner.tell(SubmissionFound(prediction=found))
                 return await resume(found.id, mark.sent)
             lost = None
-        return await self._runner.submit_and_wait(request, submitted, mark)
+        return await self._submit(request, submitted, mark)
+
+    async def _submit(
+        self, request: Request, submitted: Callable[[Prediction], object], mark: EntryMark
+    ) -> Prediction:
+        def note(prediction: Prediction) -> None:
+            submitted(prediction)
+            self._search.left(mark)
+
+        self._search.leaves(mark, request)
+        try:
+            return await self._runner.submit_and_wait(request, note, mark)
+        finally:
+            self._search.left(mark)
 
     async def _look(
-        self, request: Request, mark: EntryMark, lost: SubmissionUnconfirmedError
+        self,
+        request: Request,
+        mark: EntryMark,
+        lost: SubmissionUnconfirmedError,
+        *,
+        is_foreign: bool,
     ) -> Prediction | None:
         """Look for a submission: its prediction, or None where it is to be submitted again.
 
@@ -88,6 +108,8 @@ class Submissions:
             SubmissionUnconfirmedError: Neither.
         """
         finding = await self._search.find(request, mark.sent)
+        if isinstance(finding, Absent) and is_foreign:
+            finding = Unseen("it was submitted with another key, or to another address: look there")
         slot, mark.slot = mark.slot, None
         if isinstance(finding, Found):
             self._runner.occupy(slot, finding.prediction)
