@@ -368,15 +368,17 @@ async def test_who_looks_whether_a_journal_is_held_is_in_nobodys_way(
     assert not is_held(path)
 
 
-@pytest.mark.parametrize("column", ["fields = '{'", "paths = x'ff'", "answer = '[]'"])
-async def test_damaged_text_is_told(tmp_path: Path, column: str) -> None:
-    """What is no text of a journal any more is told as damage to who reads it."""
+async def test_damaged_text_is_told(tmp_path: Path) -> None:
+    """JSON that cannot be read is left out; what is no text any more is told as damage."""
     path = tmp_path / "j"
     async with opened(SqliteStore(path)) as (journal, _):
         await claimed(journal)
     with sqlite3.connect(path) as connection:
-        connection.execute(f"UPDATE requests SET {column}")  # noqa: S608 (ours)
-        connection.execute("UPDATE requests SET paths = CAST(paths AS TEXT)")
+        connection.execute("UPDATE requests SET fields = '{', answer = '[]', paths = '{}'")
+    (entry,) = read(path)
+    assert (entry.fields, entry.outputs, entry.paths, entry.prompt) == ({}, (), (), "")
+    with connection:
+        connection.execute("UPDATE requests SET paths = CAST(x'ff' AS TEXT)")
     connection.close()
     with pytest.raises(ConfigurationError, match="is damaged"):
         read(path)

@@ -149,6 +149,26 @@ async def test_changed_inputs_go_on(journal: Path) -> None:
     assert len({outcome.unwrap().id for outcome in outcomes}) == 6
 
 
+async def test_what_nobody_asks_for_any_more_is_seen_to_end(journal: Path) -> None:
+    """A prediction of an input that was changed gives its slot back, and is known to have ended."""
+    limits = Limits(per=LIMITS.per, concurrency=2, min_poll_interval=0.01, grace=0.1)
+    async with serving(latency=0.2, concurrency=2) as emulator:
+        async with (
+            client_of(emulator, limiter=Limiter(limits)) as client,
+            client.batch(prompts(2), journal=journal) as outcomes,
+        ):
+            while len(outcomes.running) < 2:  # noqa: ASYNC110 (nothing tells of it)
+                await anyio.sleep(0.01)
+        others = [prompts(2)[0], *prompts(6)[2:]]
+        await run(emulator, others, journal, limiter=Limiter(limits))
+        left = read(journal)[-1]
+        assert (left.asked, left.state, len(left.outputs)) == (False, State.MADE, 1)
+        before = submissions(emulator)
+        await run(emulator, prompts(2), journal, limiter=Limiter(limits))
+        assert submissions(emulator) == before
+    assert read(journal)[1].state is State.SAVED
+
+
 async def test_a_file_that_is_missing_is_fetched_again(journal: Path) -> None:
     """A picture whose file was removed is fetched again; nothing is asked of the API."""
     async with serving() as emulator:

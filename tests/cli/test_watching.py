@@ -77,10 +77,22 @@ def test_a_folder_without_a_batch(cli: Cli, command: str) -> None:
 # --- status ---------------------------------------------------------------------------------------
 
 
-def told(rows: list[Row], now: float, order: Order = Order(), **more: Any) -> list[str]:  # noqa: B008 (frozen)
+def told(
+    rows: list[Row],
+    now: float,
+    order: Order = Order(),  # noqa: B008 (frozen)
+    *,
+    is_held: bool = False,
+    **more: Any,
+) -> list[str]:
     with JournalReader(write_journal(JOURNAL, rows, **more)) as reader:
         report = report_of(
-            reader.entries(), reader.runs(), reader.sent(), order=order, now=START + now
+            reader.entries(),
+            reader.runs(),
+            reader.sent(),
+            order=order,
+            now=START + now,
+            is_held=is_held,
         )
     return [*status_lines(report)]
 
@@ -101,7 +113,7 @@ def test_the_status_of_a_batch_that_goes_on() -> None:
         Row(intended=5.0, absent=9.0, error="SubmissionUnconfirmedError: lost"),
     ]
     order = Order(total=20, prices=(price,))
-    told_lines = told(rows, 30.0, order, runs=[(0.0, None)], sent=[(28.0, "poll")])
+    told_lines = told(rows, 30.0, order, is_held=True, runs=[(0.0, None)], sent=[(28.0, "poll")])
     sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(START + 5.0))
     assert told_lines == [
         "goes on; last sign of life 2 s ago",
@@ -122,9 +134,25 @@ def test_the_status_of_a_batch_that_does_not_go_on() -> None:
     """A batch that was killed is told by its last sign of life; what it had sent is unconfirmed."""
     rows = [Row(intended=5.0)]
     told_lines = told(rows, 305.0, runs=[(0.0, None)])
-    assert told_lines[0] == "does not go on; last sign of life 5 min 5 s ago"
+    assert told_lines[0] == "was interrupted 5 min 5 s ago: the same command goes on"
+    assert "the cost is not known: --dry-run asks for prices" in told_lines
     assert told_lines[-1].startswith("unconfirmed: request 1, ")
     assert "API's list" not in told_lines[-1]
+
+
+def test_the_status_of_a_batch_that_has_ended() -> None:
+    """What an earlier input left behind is told as such."""
+    rows = [
+        made(1, "a.png"),
+        Row(run=0, intended=3.0, submitted=3.0, prediction="r" * 32),
+        made(2, run=0),
+    ]
+    told_lines = told(rows, 90.0, runs=[(0.0, 30.0)])
+    assert told_lines[0] == "has ended 1 min 0 s ago"
+    assert told_lines[2] == "0 running, 0 queued, 0 failed, 0 unconfirmed"
+    words = "not fetched, and not in the input any more: "
+    assert told_lines[-2] == f"{words}{'r' * 32}  wavespeed-ai/flux-dev"
+    assert told_lines[-1].startswith(words)
 
 
 def test_the_status_of_a_batch_that_has_not_begun() -> None:
@@ -155,6 +183,7 @@ def test_the_status_while_it_runs_and_after_a_kill(cli: Cli) -> None:
             program.wait()
         again = cli("status", "o", "--page")
         assert again.code == 0
+        assert again.out.startswith("was interrupted ")
         assert " of 40 done: " in again.out
         assert data_of(Path("o") / "index.html")["total"] == 40
 

@@ -4,7 +4,7 @@ from wavespeed_async.batch._cost import Budget, Estimate, Prices, estimate
 from wavespeed_async.batch._course import Items
 from wavespeed_async.batch._entries import in_short, wanted
 from wavespeed_async.batch._journaled import Journaled
-from wavespeed_async.batch._order import Order, Price, read_order, write_order
+from wavespeed_async.batch._order import Order, Price, priced, read_order, write_order
 from wavespeed_async.batch._page import Page, write_page
 from wavespeed_async.batch._plain import Plain
 from wavespeed_async.batch._reader import JournalReader
@@ -37,6 +37,7 @@ __all__ = [
     "Store",
     "estimate",
     "in_short",
+    "priced",
     "read_order",
     "read_report",
     "wanted",

@@ -39,11 +39,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from wavespeed_async.batch._entries import as_answer, as_integer
 from wavespeed_async.batch._store import (
     Answered,
     Claim,
     Intended,
     Run,
+    Seen,
     Sent,
     Submitted,
     Unsent,
@@ -54,6 +56,7 @@ from wavespeed_async.errors import JournalError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wavespeed_async._prediction import Prediction
     from wavespeed_async.batch._store import Change, Past, Store
     from wavespeed_async.limits import Limits, Slot
 
@@ -122,6 +125,7 @@ class Journal:
         self._turn = anyio.Lock()  # at the store
         self._kept: list[Change] = []  # what could not be written yet
         self._sent = 0
+        self._running: set[str] = set()  # left by earlier runs
         self._is_over = False
 
     def now(self) -> float:
@@ -144,6 +148,7 @@ class Journal:
                 await self._store.close(self.now())
             raise
         self._sent = past.sent
+        self._running = {*past.running}
         return past
 
     async def keep_writing(self) -> None:
@@ -249,6 +254,13 @@ class Journal:
         """Note that a request provably never left."""
         self.put(Unsent(number))
 
+    def ended(self, prediction: Prediction) -> None:
+        """Note how a prediction of an earlier run ended: this input may not ask for it."""
+        if prediction.id in self._running:
+            self._running.discard(prediction.id)
+            answer, taken = as_answer(prediction), as_integer(prediction.inference_ms)
+            self.put(Seen(prediction.id, self.now(), str(prediction.status), taken, answer))
+
     # --- the store -------------------------------------------------------------------------------
 
     async def _write(self, group: Group) -> None:
@@ -268,5 +280,5 @@ class Journal:
             self._kept = []
 
 
-_REFUSED = (Claim, Intended, Sent)
-"""What is given up where it cannot be written: it begins something, or only helps to go on fast."""
+_REFUSED = (Claim, Intended)
+"""What is given up where it cannot be written: it begins something."""

@@ -12,7 +12,6 @@ blocks (files), so in an event loop it belongs into a thread.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,13 +132,12 @@ FROM requests WHERE run = ? GROUP BY state"""
 
 
 def _entry(row: Any) -> EntryRecord:
-    answer, paths = row[14], row[15]
     return EntryRecord(
         entry=row[0],
         position=row[1],
         asked=bool(row[2]),
         model=row[3],
-        fields=json.loads(row[4]),
+        kept_fields=row[4],
         seed=row[5],
         queued=row[6],
         intended=row[7],
@@ -150,8 +148,8 @@ def _entry(row: Any) -> EntryRecord:
         prediction=row[11],
         status=row[12],
         inference_ms=row[13],
-        outputs=tuple(json.loads(answer)["outputs"]) if answer else (),
-        paths=tuple(json.loads(paths)) if paths else (),
+        kept_answer=row[14],
+        kept_paths=row[15],
         error=row[16],
     )
 
@@ -195,7 +193,7 @@ def told_error(path: Path) -> Iterator[None]:
             raise _damaged(path, error) from error
         message = f"the journal {path} cannot be used: {error}"
         raise ConfigurationError(message) from error
-    except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
+    except (sqlite3.DatabaseError, ValueError) as error:
         raise _damaged(path, error) from error
 
 

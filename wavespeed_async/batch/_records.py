@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["EntryRecord", "RequestSentRecord", "RunRecord", "State"]
+__all__ = ["EntryRecord", "RequestSentRecord", "RunRecord", "State", "text_of"]
 
 
 class State(StrEnum):
@@ -33,12 +35,15 @@ class State(StrEnum):
 class EntryRecord:
     """Hold one request of a journal; times are Unix seconds, None for what has not happened.
 
+    What is kept as JSON is read when it is asked for, since a journal may have a hundred thousand
+    entries of which few are shown; what cannot be read, in a damaged journal, is left out.
+
     Attributes:
         entry: Its number in the journal.
         position: Its number in the input of the run that asked for it last, from 0.
         asked: Whether the last run has asked for it (so far).
         model: The model's id; empty for an item that was a bare id.
-        fields: What was sent; a picture as base64 stands there by its length and digest.
+        kept_fields: What was sent, as JSON; `fields` reads it.
         seed: The seed that was sent, drawn or asked for.
         queued: When it was first taken from the input.
         intended: When its submission left.
@@ -49,8 +54,8 @@ class EntryRecord:
         prediction: The prediction's id.
         status: How it ended, in the API's word.
         inference_ms: How long the model took, by the API.
-        outputs: URLs; an output that came as base64 stands there by its length and digest.
-        paths: Its files; relative ones start at the journal's folder.
+        kept_answer: How it ended, as JSON; `outputs` reads it.
+        kept_paths: Its files, as JSON; `paths` reads it.
         error: Why there is no picture (yet), in words that begin with the error's type.
     """
 
@@ -58,7 +63,7 @@ class EntryRecord:
     position: int
     asked: bool
     model: str
-    fields: Mapping[str, Any]
+    kept_fields: str
     seed: int | None
     queued: float
     intended: float | None
@@ -69,9 +74,26 @@ class EntryRecord:
     prediction: str | None
     status: str | None
     inference_ms: int | None
-    outputs: tuple[str, ...]
-    paths: tuple[str, ...]
+    kept_answer: str | None
+    kept_paths: str | None
     error: str | None
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """What was sent; a picture as base64 stands there by its length and digest."""
+        found = _read(self.kept_fields)
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """URLs; an output that came as base64 stands there by its length and digest."""
+        found = _read(self.kept_answer)
+        return _texts(found.get("outputs")) if isinstance(found, dict) else ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its files; relative ones start at the journal's folder."""
+        return _texts(_read(self.kept_paths))
 
     @property
     def state(self) -> State:
@@ -87,14 +109,12 @@ class EntryRecord:
     @property
     def prompt(self) -> str:
         """What was asked for in words; empty where the model takes none."""
-        prompt = self.fields.get("prompt")
-        return prompt if isinstance(prompt, str) else ""
+        return text_of(self.fields, "prompt")
 
     @property
     def size(self) -> str | None:
         """The size that was asked for, such as `1024*768`."""
-        size = self.fields.get("size")
-        return size if isinstance(size, str) else None
+        return text_of(self.fields, "size") or None
 
     @property
     def ready(self) -> float | None:
@@ -102,6 +122,22 @@ class EntryRecord:
         if self.submitted is None or self.ended is None or not self.inference_ms:
             return self.ended
         return min(self.ended, self.submitted + self.inference_ms / 1000)
+
+
+def text_of(fields: Mapping[str, Any], name: str) -> str:
+    """Answer a field that is a text; empty where it is none."""
+    text = fields.get(name)
+    return text if isinstance(text, str) else ""
+
+
+def _read(text: str | None) -> Any:
+    with suppress(ValueError):
+        return None if text is None else json.loads(text)
+    return None
+
+
+def _texts(found: Any) -> tuple[str, ...]:
+    return tuple(found) if isinstance(found, list) else ()
 
 
 @frozen(kw_only=True)

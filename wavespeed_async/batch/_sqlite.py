@@ -107,12 +107,13 @@ class SqliteStore:
     # --- taking it up ----------------------------------------------------------------------------
 
     def _open(self, run: Run) -> Past:
-        _check_place(self._path)
+        given = self._path
+        _check_place(given)
         # By its real name: whatever links lead to it, it has one lock.
-        self._path = self._path.resolve()
+        self._path = given.resolve()
         self._lock = Lock(self._path)
-        self._lock.take(self._path)
-        with told_error(self._path):
+        self._lock.take(given)
+        with told_error(given):
             self._connect()
             past = past_of(self._connection, run)
             self._begin(run)

@@ -19,6 +19,7 @@ from wavespeed_async.batch._store import (
     Past,
     PastRun,
     Saved,
+    Seen,
     Sent,
     Submitted,
     Unsent,
@@ -161,6 +162,14 @@ def _ended(execute: Execute, ended: Ended, _: int) -> None:
     )
 
 
+def _seen(execute: Execute, seen: Seen, _: int) -> None:
+    execute(
+        "UPDATE requests SET ended = ?, status = ?, inference_ms = ?, answer = ?"
+        " WHERE prediction = ? AND ended IS NULL",
+        (seen.at, seen.status, seen.inference_ms, seen.answer, seen.prediction),
+    )
+
+
 def _saved(execute: Execute, saved: Saved, _: int) -> None:
     execute(
         "UPDATE requests SET saved = ?, paths = ?, error = NULL WHERE entry = ?",
@@ -186,6 +195,7 @@ WRITERS: Mapping[type, Callable[..., None]] = {
     Missed: _missed,
     Submitted: _submitted,
     Ended: _ended,
+    Seen: _seen,
     Saved: _saved,
     Failed: _failed,
     Learned: _learned,

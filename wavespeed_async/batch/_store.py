@@ -25,6 +25,7 @@ __all__ = [
     "PastRun",
     "Run",
     "Saved",
+    "Seen",
     "Sent",
     "Store",
     "Submitted",
@@ -131,6 +132,17 @@ class Ended:
 
 
 @frozen(eq=False)
+class Seen:
+    """Say how a prediction of an earlier run ended, whether or not its entry is asked for."""
+
+    prediction: str
+    at: float
+    status: str
+    inference_ms: int | None
+    answer: str
+
+
+@frozen(eq=False)
 class Saved:
     """Say which files hold the outputs of an entry."""
 
@@ -165,6 +177,7 @@ Change: TypeAlias = (
     | Missed
     | Submitted
     | Ended
+    | Seen
     | Saved
     | Failed
     | Learned
