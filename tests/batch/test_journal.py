@@ -597,6 +597,25 @@ async def test_a_lock_that_another_run_has_taken_stays_its_own(tmp_path: Path) -
             assert is_held(path)
 
 
+async def test_a_folder_that_another_run_has_taken_is_left_to_it(tmp_path: Path) -> None:
+    """A removed journal is not written anew where another run begins; what it lacks is named."""
+    path = tmp_path / "out" / "j"
+    store, other = SqliteStore(path), lock_module.Lock(path)
+    async with opened(store) as (journal, _):
+        await claimed(journal)
+        shutil.rmtree(path.parent)
+        path.parent.mkdir()
+        other.take(path)
+        await journal.put(Submitted(1, 1.0, ID)).done.wait()
+        assert journal.error().unwritten == (ID,)
+        assert "in use by another run" in str(journal.error())
+        store._lock.empty()  # of no effect: it has none any more
+        store._lock.fill()
+        assert not path.exists()
+        other.release()
+    assert read(path)[0].prediction == ID
+
+
 async def test_a_request_beside_a_journal_that_ends_goes_on(tmp_path: Path) -> None:
     """What is sent while a journal ends is not kept waiting for it."""
     async with opened(SqliteStore(tmp_path / "j")) as (journal, _):

@@ -239,3 +239,35 @@ def test_a_cost_that_is_none_is_wrong_use(cli: Cli, emulator: Emulator) -> None:
     assert ran.code == 2
     assert "max_cost must be a number above 0" in ran.err
     assert emulator.requests == ()
+
+
+def prices_asked(emulator: Emulator) -> int:
+    return sum(request.path.endswith("/model/price") for request in emulator.requests)
+
+
+def test_what_a_batch_has_cost_is_told(cli: Cli, emulator: Emulator) -> None:
+    """Of few kinds of requests the price is asked for beside the run, once for each, and told."""
+    write_jsonl(Path("a.jsonl"), lines(3))
+    command = ("batch", "a.jsonl", "--out", "o", *to(emulator))
+    assert cli(*command).lines[-1].endswith(" pictures/min, 0.0360 USD in all")
+    assert "0.0360 USD for what did not fail" in cli("status", "o").out
+    write_jsonl(Path("a.jsonl"), lines(4))
+    emulator.next(body=b"<html>", kind="submit")
+    cli(*command)
+    ran = cli(*command, "--resubmit-unconfirmed")
+    assert "up to 1 prediction will be billed twice (0.0120 USD)" in ran.lines[0]
+    assert prices_asked(emulator) == 1
+
+
+def test_what_many_kinds_cost_is_not_asked(cli: Cli, emulator: Emulator) -> None:
+    """Of many kinds no price is asked for; one that the API does not have is not told."""
+    sizes = [f"{side}*512" for side in range(600, 606)]
+    write_jsonl(Path("a.jsonl"), [{**lines(1)[0], "size": size} for size in sizes])
+    cli("batch", "a.jsonl", "--out", "many", *to(emulator))
+    assert prices_asked(emulator) == 0
+    assert "the cost is not known: --dry-run asks for prices" in cli("status", "many").out
+    write_jsonl(Path("a.jsonl"), lines(2))
+    emulator.next(status_code=404, kind="other")
+    cli("batch", "a.jsonl", "--out", "none", *to(emulator))
+    assert prices_asked(emulator) == 1
+    assert "the cost is not known" in cli("status", "none").out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import anyio
@@ -54,7 +55,9 @@ __all__ = ["Plan", "Session", "estimated"]
 OF_ALL = (AuthenticationError, InsufficientCreditsError, PermissionDeniedError)
 """What one request meets, all later ones would meet as well."""
 FEW = 5
-"""Of so many kinds of requests the price is asked for while they are made: one request each."""
+LOOKED_AT = 2_000
+"""Of so many kinds of requests, among the first so many of a batch, the price is asked for while
+they are made, by one request for each; with more than these the cost is not known."""
 
 
 @frozen(kw_only=True)
@@ -313,12 +316,15 @@ class Session:
             pace = tally.pictures_per_minute(tally.started + self.seconds)
             tell(
                 f"{tally.done} of {tally.total} done: {_counted(tally.pictures, 'picture')} in "
-                f"{self._plan.out}, {self.seconds:.1f} s, {pace:.0f} pictures/min{earlier}"
+                f"{self._plan.out}, {self.seconds:.1f} s, {pace:.0f} pictures/min"
+                f"{earlier}{self._cost()}"
             )
-        if self._page is not None and self._page.cost is not None:
-            tell(f"{self._page.cost} for what did not fail, earlier runs included")
         if self._page is not None and self._page.trouble is not None:
             tell(f"the page could not be written: {self._page.trouble}")
+
+    def _cost(self) -> str:
+        cost = self._page.cost if self._page is not None else None
+        return "" if cost is None else f", {cost} in all"
 
 
 async def estimated(items: Sequence[Item], plan: Plan) -> Estimate:
@@ -334,7 +340,7 @@ async def estimated(items: Sequence[Item], plan: Plan) -> Estimate:
 def _kinds(items: Sequence[Item]) -> dict[tuple[str, str], Request]:
     """Answer one request of each kind that has a price of its own; of a few kinds at most."""
     kinds: dict[tuple[str, str], Request] = {}
-    for item in items:
+    for item in islice(items, LOOKED_AT):
         kind = (item.request.model, priced(encode_request(item.request)))
         kinds.setdefault(kind, item.request)
         if len(kinds) > FEW:
