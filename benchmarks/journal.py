@@ -10,10 +10,10 @@ divided by SCALE) over real sockets, where only waiting costs: ROUNDS times each
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -127,6 +127,12 @@ def main(requests: int, count: int, scale: float, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    arguments = [float(argument) for argument in sys.argv[1:]]
-    requests, count, scale, rounds = [*arguments, *(100_000.0, 240.0, 20.0, 5.0)[len(arguments) :]]
-    main(int(requests), int(count), scale, int(rounds))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("requests", type=int, nargs="?", default=100_000, help="of the first part")
+    parser.add_argument("prompts", type=int, nargs="?", default=240, help="of the second part")
+    parser.add_argument("scale", type=float, nargs="?", default=20.0, help="divides all times")
+    parser.add_argument("rounds", type=int, nargs="?", default=5, help="of the second part")
+    given = parser.parse_args()
+    main(given.requests, given.prompts, given.scale, given.rounds)

@@ -35,8 +35,7 @@ from wavespeed_async._codec import decode_prediction
 from wavespeed_async._poll_rule import SNAPSHOT_VERSION, Look, PollRule
 from wavespeed_async._polling import Poller
 from wavespeed_async._transport import Answer, Wire
-from wavespeed_async.batch import Outcomes
-from wavespeed_async.batch._course import Plain
+from wavespeed_async.batch import Outcomes, Plain
 from wavespeed_async.testing import VirtualClockLoop
 
 if TYPE_CHECKING:

@@ -92,6 +92,10 @@ class Recorder(Protocol):
         """Hear that it provably never left."""
         ...
 
+    def ended(self, prediction: Prediction) -> None:
+        """Hear how a prediction ended, whoever asked for it."""
+        ...
+
 
 @frozen
 class _Sending:
@@ -481,6 +485,8 @@ class Calls:
             held = self.limiter.age(prediction.id) is not None
             self.limiter.ended(prediction.id)
             if held:
+                for recorder in tuple(self.recorders):
+                    recorder.ended(prediction)
                 self.tell(PredictionEnded(prediction=prediction))
 
     def leave(self, prediction: Prediction, ask_in: float) -> None:

@@ -118,6 +118,7 @@ class _Account:
     storage: Storage
     dice: random.Random
     deliveries: Deliveries | None
+    identity: str
 
     async def submit(
         self,
@@ -234,6 +235,7 @@ class AsyncWaveSpeed:
             storage=Storage(wire, max_retries=max_retries, observe=observe, dice=dice),
             dice=dice,
             deliveries=deliveries,
+            identity=_identity(base_url_root(url), key),
         )
         if deliveries is not None:
             deliveries.attach(self._account.poller)
@@ -589,6 +591,19 @@ class _BatchRunner:
         return _owners.setdefault(self.account.limiter, secrets.token_hex(8))
 
     @property
+    def identity(self) -> str:
+        """A name for the account: by its key, and where the API is."""
+        return self.account.identity
+
+    def learned(self) -> Mapping[str, Any]:
+        """Tell what was learned of how long models take."""
+        return self.account.poller.rule.snapshot()
+
+    def learn(self, snapshot: Mapping[str, Any]) -> None:
+        """Know what an earlier process has learned."""
+        self.account.poller.rule.restore(snapshot)
+
+    @property
     def recorders(self) -> list[Recorder]:
         """Who writes down what the client sends."""
         return self.account.calls.recorders
@@ -654,7 +669,7 @@ _owners: WeakKeyDictionary[Limiter, str] = WeakKeyDictionary()
 
 # --- limiters that clients share -----------------------------------------------------------------
 
-_limiters: dict[tuple[str, bytes], tuple[Limiter, WeakSet[AsyncWaveSpeed]]] = {}
+_limiters: dict[str, tuple[Limiter, WeakSet[AsyncWaveSpeed]]] = {}
 
 
 def _shared_limiter(client: AsyncWaveSpeed, root: str, key: str, limits: Limits | None) -> Limiter:
@@ -663,8 +678,7 @@ def _shared_limiter(client: AsyncWaveSpeed, root: str, key: str, limits: Limits 
     Raises:
         ConfigurationError: Another open client of this key was given other limits.
     """
-    origin = urlsplit(root.lower())
-    name = (f"{origin.scheme}://{origin.netloc}", hashlib.sha256(key.encode()).digest())
+    name = _identity(root, key)
     limiter, clients = _limiters.setdefault(name, (Limiter(limits), WeakSet()))
     if limits is None and not clients:
         limits = Limits()
@@ -678,6 +692,13 @@ def _shared_limiter(client: AsyncWaveSpeed, root: str, key: str, limits: Limits 
         limiter.limits = limits
     clients.add(client)
     return limiter
+
+
+def _identity(root: str, key: str) -> str:
+    """Name an account by its origin and key; the key cannot be told from it."""
+    origin = urlsplit(root.lower())
+    name = f"{origin.scheme}://{origin.netloc} {key}"
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def _forget_client(client: AsyncWaveSpeed) -> None:

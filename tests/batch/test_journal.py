@@ -13,15 +13,17 @@ import anyio
 import pytest
 
 from wavespeed_async.batch import JournalReader, SqliteStore, State
+from wavespeed_async.batch import _lock as lock_module
 from wavespeed_async.batch import _sqlite as sqlite_module
 from wavespeed_async.batch._entries import Wanted
-from wavespeed_async.batch._journal import (
+from wavespeed_async.batch._journal import EntryMark, Journal
+from wavespeed_async.batch._lock import is_held
+from wavespeed_async.batch._schema import VERSION
+from wavespeed_async.batch._store import (
     Change,
     Claim,
     Ended,
-    EntryMark,
     Failed,
-    Journal,
     Missed,
     Past,
     Run,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wavespeed_async.batch import EntryRecord
-    from wavespeed_async.batch._journal import Store
+    from wavespeed_async.batch._store import Store
 
 LIMITS = Limits(grace=3.0)
 ID = "6488c2754f6f4dfea924382fa14d11bd"
@@ -222,7 +224,7 @@ async def test_a_lock_that_was_removed_meanwhile_is_taken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock file that its last owner has just removed is no lock: another one is made."""
-    real, path = sqlite_module._lock_file, tmp_path / "j"
+    real, path = lock_module._lock_file, tmp_path / "j"
     removed: list[int] = []
 
     def remove_first(file: int) -> None:
@@ -231,7 +233,7 @@ async def test_a_lock_that_was_removed_meanwhile_is_taken_again(
             removed.append(file)
             (tmp_path / "j-lock").unlink()
 
-    monkeypatch.setattr(sqlite_module, "_lock_file", remove_first)
+    monkeypatch.setattr(lock_module, "_lock_file", remove_first)
     async with opened(SqliteStore(path)):
         assert (tmp_path / "j-lock").exists()
 
@@ -260,7 +262,7 @@ async def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 9")
     connection.close()
-    assert "version 9, this package reads version 1" in await refusal(path)
+    assert f"version 9, this package reads version {VERSION}" in await refusal(path)
     with pytest.raises(ConfigurationError, match="version 9"):
         JournalReader(path)
     with pytest.raises(ConfigurationError, match="no journal at"):
@@ -313,6 +315,87 @@ async def test_a_journal_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
         patch.setattr(sqlite_module, "PATIENCE", 0.01)
         assert "cannot be used: database is locked" in await refusal(path)
     connection.close()
+
+
+async def test_a_journal_that_was_being_made_is_taken_up(tmp_path: Path) -> None:
+    """A process that is killed as it makes its journal leaves none that is refused."""
+    path = tmp_path / "j"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    assert path.stat().st_size
+    async with opened(SqliteStore(path)) as (journal, past):
+        assert past.is_new
+        await claimed(journal)
+    assert len(read(path)) == 1
+
+
+async def test_a_journal_has_one_lock_by_whatever_name(tmp_path: Path) -> None:
+    """A link to a journal is the same journal: a second run is turned away."""
+    path, link = tmp_path / "j", tmp_path / "elsewhere" / "link"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    assert not is_held(path)
+    async with opened(SqliteStore(path)):
+        assert is_held(path)
+        assert is_held(link)
+        assert "in use by another run" in await refusal(link)
+    assert not is_held(path)
+
+
+async def test_who_looks_whether_a_journal_is_held_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that meets the moment of such a look begins all the same; a lock that fails is free."""
+    real, path = lock_module._lock_file, tmp_path / "j"
+    calls = []
+
+    def held_at_first(file: int) -> None:
+        calls.append(file)
+        if len(calls) == 1:
+            raise BlockingIOError
+        real(file)
+
+    monkeypatch.setattr(lock_module, "_lock_file", held_at_first)
+    async with opened(SqliteStore(path)):
+        pass
+
+    def refuse(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(lock_module, "_lock_file", refuse)
+    path.with_name("j-lock").touch()
+    assert not is_held(path)
+
+
+async def test_damaged_text_is_told(tmp_path: Path) -> None:
+    """JSON that cannot be read is left out; what is no text any more is told as damage."""
+    path = tmp_path / "j"
+    async with opened(SqliteStore(path)) as (journal, _):
+        await claimed(journal)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE requests SET fields = '{', answer = '[]', paths = '{}'")
+    (entry,) = read(path)
+    assert (entry.fields, entry.outputs, entry.paths, entry.prompt) == ({}, (), (), "")
+    with connection:
+        connection.execute("UPDATE requests SET paths = CAST(x'ff' AS TEXT)")
+    connection.close()
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        read(path)
+
+
+async def test_damage_that_is_met_in_a_run_ends_it(tmp_path: Path) -> None:
+    """Damage that a run meets is a journal that cannot be written, told in order."""
+    path = tmp_path / "j"
+    async with opened(SqliteStore(path)) as (journal, _):
+        entry = entry_of(await claimed(journal))
+        journal.put(Saved(entry, 1.0, ("1.png",)))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE requests SET paths = '['")
+    connection.close()
+    async with opened(SqliteStore(path)) as (journal, _):
+        with pytest.raises(JournalError, match="cannot be written"):
+            await claimed(journal)
 
 
 # --- when it breaks ------------------------------------------------------------------------------
@@ -413,7 +496,7 @@ async def test_a_full_disk_leaves_room_for_what_was_paid(tmp_path: Path) -> None
     async with opened(store) as (journal, _):
         entry = entry_of(await claimed(journal))
         lock = tmp_path / "j-lock"
-        assert lock.stat().st_size == sqlite_module.ROOM
+        assert lock.stat().st_size == lock_module.ROOM
         (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(JournalError, match="full"):
@@ -471,6 +554,74 @@ async def test_a_journal_that_is_removed_at_the_end_is_written_anew(tmp_path: Pa
         assert "was removed" in str(journal.error())
         path.unlink()
     assert read(path)[0].prediction == ID
+
+
+async def test_a_removed_journal_that_cannot_be_written_anew_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the disk is full then, the run ends in order; once there is room all of it is there."""
+    path = tmp_path / "j"
+    store = SqliteStore(path)
+    real = store._connect
+    async with opened(store) as (journal, _):
+        entry = entry_of(await claimed(journal))
+        path.unlink()
+
+        def full() -> None:
+            store._opened = sqlite3.connect(path)
+            message = "database or disk is full"
+            raise sqlite3.OperationalError(message)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "_connect", full)
+            await journal.put(Submitted(entry, 1.0, ID)).done.wait()
+            assert journal.error().unwritten == (ID,)
+            assert "was removed: database or disk is full" in str(journal.error())
+        store._connect = real  # type: ignore[method-assign]  # there is room again
+    assert read(path)[0].prediction == ID
+    assert [*tmp_path.iterdir()] == [path]
+
+
+async def test_a_lock_that_another_run_has_taken_stays_its_own(tmp_path: Path) -> None:
+    """A run whose folder was removed does not remove the lock of the next one there."""
+    path = tmp_path / "out" / "j"
+    store = SqliteStore(path)
+    async with opened(store) as (journal, _):
+        await claimed(journal)
+        shutil.rmtree(path.parent)
+        async with opened(SqliteStore(path)) as (other, _):
+            await claimed(other)
+            await journal.put(Submitted(1, 1.0, ID)).done.wait()
+            assert journal.error().unwritten == (ID,)
+            store._lock.release()
+            assert is_held(path)
+
+
+async def test_a_folder_that_another_run_has_taken_is_left_to_it(tmp_path: Path) -> None:
+    """A removed journal is not written anew where another run begins; what it lacks is named."""
+    path = tmp_path / "out" / "j"
+    store, other = SqliteStore(path), lock_module.Lock(path)
+    async with opened(store) as (journal, _):
+        await claimed(journal)
+        shutil.rmtree(path.parent)
+        path.parent.mkdir()
+        other.take(path)
+        await journal.put(Submitted(1, 1.0, ID)).done.wait()
+        assert journal.error().unwritten == (ID,)
+        assert "in use by another run" in str(journal.error())
+        store._lock.empty()  # of no effect: it has none any more
+        store._lock.fill()
+        assert not path.exists()
+        other.release()
+    assert read(path)[0].prediction == ID
+
+
+async def test_a_request_beside_a_journal_that_ends_goes_on(tmp_path: Path) -> None:
+    """What is sent while a journal ends is not kept waiting for it."""
+    async with opened(SqliteStore(tmp_path / "j")) as (journal, _):
+        pass
+    with anyio.fail_after(5):
+        await journal.sending("poll", counts=True, mark=None)
 
 
 async def test_a_journal_that_is_replaced_is_not_written_over(tmp_path: Path) -> None:

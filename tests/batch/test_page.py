@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests.batch.journals import Row, made, write_journal
 from wavespeed_async.batch import JournalReader, Order, Page, Price, _page, write_order, write_page
+from wavespeed_async.batch._lock import Lock
 from wavespeed_async.batch._order import priced
 from wavespeed_async.batch._thumbnails import make_thumbnails
 from wavespeed_async.errors import ConfigurationError
@@ -475,9 +476,13 @@ def test_the_page_fits_and_follows_the_scheme(
         made(2, paint(folder, "wide.png", (900, 90)), fields={}),
         made(3, status="failed", error="Error: " + "y" * 900),
     ]
-    page = write_page(write_journal(folder / "journal.sqlite", rows, sent=[(1.0, "submit")]))
+    runs, sent = [(0.0, 4.0), (5.0, 60.0)], [(1.0, "submit"), (6.0, "poll")]
+    page = write_page(write_journal(folder / "journal.sqlite", rows, runs=runs, sent=sent))
     with shown(browser, page, viewport={"width": width, "height": 800}, color_scheme=scheme) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") == width
+        choice = tab.locator("#turn").bounding_box()
+        assert choice is not None
+        assert choice["x"] + choice["width"] <= width
         ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         red = int(re.findall(r"\d+", ground)[0])
         assert red > 200 if scheme == "light" else red < 50
@@ -493,7 +498,10 @@ def test_a_page_of_a_run_follows_it(browser: Browser, tmp_path: Path) -> None:
     journal = write_journal(
         tmp_path / "journal.sqlite", [made(1)], runs=[(0.0, None)], start=now - 5
     )
+    lock = Lock(journal)
+    lock.take(journal)
     page = write_page(journal, total=2)
+    lock.release()
     with shown(browser, page) as tab:
         assert (tab.locator("#when").text_content() or "").startswith("goes on")
         journal.unlink()
@@ -515,6 +523,12 @@ def test_a_page_of_a_run_that_was_killed_says_so(browser: Browser, tmp_path: Pat
     rows, runs = [made(1)], [(0.0, None)]
     journal = write_journal(tmp_path / "j.sqlite", rows, runs=runs, start=time.time() - 5)
     page = write_page(journal)
+    with shown(browser, page) as tab:
+        assert "was interrupted: the same command" in (tab.locator("#when").text_content() or "")
+    lock = Lock(journal)
+    lock.take(journal)
+    write_page(journal)
+    lock.release()
     now = data_of(page)["made"]
     page.write_text(page.read_text("utf-8").replace(f'"made": {now}', f'"made": {now - 300}'))
     with shown(browser, page) as tab:

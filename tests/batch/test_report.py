@@ -22,10 +22,15 @@ FLUX = "wavespeed-ai/flux-dev"
 
 def told(folder: Path, rows: list[Row], *, now: float = 60.0, **more: Any) -> Report:
     """Report of a journal of these entries, `now` seconds after it began."""
-    order = more.pop("order", Order())
+    order, is_held = more.pop("order", Order()), more.pop("is_held", False)
     with JournalReader(write_journal(folder / "journal.sqlite", rows, **more)) as reader:
         return report_of(
-            reader.entries(), reader.runs(), reader.sent(), order=order, now=START + now
+            reader.entries(),
+            reader.runs(),
+            reader.sent(),
+            order=order,
+            now=START + now,
+            is_held=is_held,
         )
 
 
@@ -55,7 +60,7 @@ def test_a_batch_that_goes_on(tmp_path: Path) -> None:
         Row(intended=9.0, error="SubmissionUnconfirmedError: lost"),
         Row(),
     ]
-    report = told(tmp_path, rows, runs=[(0.0, None)], now=20.0, order=Order(total=12))
+    report = told(tmp_path, rows, runs=[(0.0, None)], now=20.0, order=Order(total=12), is_held=True)
     assert report.goes_on
     assert report.counts == {
         State.SAVED: 2, State.RUNNING: 2, State.UNCONFIRMED: 1, State.QUEUED: 7,
@@ -66,10 +71,11 @@ def test_a_batch_that_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_was_killed(tmp_path: Path) -> None:
-    """A turn that gave no sign of life for two windows was stopped with the last one."""
+    """A turn without an end whose journal nobody holds was stopped with its last sign of life."""
     rows = [made(1, "a.png"), Row(intended=8.0)]
-    report = told(tmp_path, rows, runs=[(0.0, None)], sent=[(10.0, "poll")], now=200.0)
+    report = told(tmp_path, rows, runs=[(0.0, None)], sent=[(10.0, "poll")], now=12.0)
     assert not report.goes_on
+    assert report.was_interrupted
     assert report.last_sign == report.runs[0].ended == START + 10.0
     assert report.counts[State.UNCONFIRMED] == 1
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wavespeed_async.batch._entries import from_answer, in_short, wanted, with_seed
-from wavespeed_async.batch._journal import Past, PastRun
 from wavespeed_async.batch._restart import LONGEST_CALL, snapshot_of
+from wavespeed_async.batch._store import Past, PastRun
 from wavespeed_async.limits import Limits
 from wavespeed_async.models import FluxDev, RawRequest
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import httpx
 import pytest
 
 from wavespeed_async import (
@@ -31,7 +33,8 @@ from wavespeed_async import (
     SubmissionUnconfirmedError,
 )
 from wavespeed_async.batch import JournalReader, State
-from wavespeed_async.batch import _course as course_module
+from wavespeed_async.batch import _admission as admission_module
+from wavespeed_async.batch import _journaled as journaled_module
 from wavespeed_async.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -146,6 +149,26 @@ async def test_changed_inputs_go_on(journal: Path) -> None:
     assert len({outcome.unwrap().id for outcome in outcomes}) == 6
 
 
+async def test_what_nobody_asks_for_any_more_is_seen_to_end(journal: Path) -> None:
+    """A prediction of an input that was changed gives its slot back, and is known to have ended."""
+    limits = Limits(per=LIMITS.per, concurrency=2, min_poll_interval=0.01, grace=0.1)
+    async with serving(latency=0.2, concurrency=2) as emulator:
+        async with (
+            client_of(emulator, limiter=Limiter(limits)) as client,
+            client.batch(prompts(2), journal=journal) as outcomes,
+        ):
+            while len(outcomes.running) < 2:  # noqa: ASYNC110 (nothing tells of it)
+                await anyio.sleep(0.01)
+        others = [prompts(2)[0], *prompts(6)[2:]]
+        await run(emulator, others, journal, limiter=Limiter(limits))
+        left = read(journal)[-1]
+        assert (left.asked, left.state, len(left.outputs)) == (False, State.MADE, 1)
+        before = submissions(emulator)
+        await run(emulator, prompts(2), journal, limiter=Limiter(limits))
+        assert submissions(emulator) == before
+    assert read(journal)[1].state is State.SAVED
+
+
 async def test_a_file_that_is_missing_is_fetched_again(journal: Path) -> None:
     """A picture whose file was removed is fetched again; nothing is asked of the API."""
     async with serving() as emulator:
@@ -159,12 +182,17 @@ async def test_a_file_that_is_missing_is_fetched_again(journal: Path) -> None:
 
 
 async def test_another_folder_gets_the_files_too(journal: Path, tmp_path: Path) -> None:
-    """Asked to save elsewhere, a batch fetches the pictures there."""
-    async with serving() as emulator:
-        await run(emulator, prompts(1), journal)
+    """Asked to save elsewhere, a batch copies the pictures there, those from base64 too."""
+    request = FluxDevLora(prompt="a", num_images=1)
+    async with serving(pictures=True) as emulator:
+        (first,) = await run(emulator, [request], journal)
+        seen = len(emulator.requests)
         async with client_of(emulator) as client:
             elsewhere = tmp_path.parent / f"{tmp_path.name}-other"
-            (outcome,) = await client.run_all(prompts(1), journal=journal, save_to=elsewhere)
+            (outcome,) = await client.run_all([request], journal=journal, save_to=elsewhere)
+        assert len(emulator.requests) == seen
+    assert outcome.paths[0].read_bytes() == first.paths[0].read_bytes()
+    assert [*elsewhere.iterdir()] == [*outcome.paths]
     assert outcome.paths[0].parent == elsewhere
     assert read(journal)[0].paths == (str(outcome.paths[0]),)
 
@@ -243,6 +271,8 @@ async def test_a_prediction_that_is_gone_is_named(journal: Path) -> None:
             outcomes[1].unwrap().id,
         )
         outcomes[1].paths[0].unlink()
+        change(journal, "UPDATE requests SET prediction = 'no-such-2' WHERE position = 1")
+        change(journal, "UPDATE requests SET prediction = 'no-such-3' WHERE position = 2")
         change(journal, "UPDATE requests SET submitted = NULL WHERE position = 2")
         third = "UPDATE requests SET answer = replace(answer, ?, ?) WHERE position = 2"
         change(journal, third, outcomes[2].unwrap().outputs[0], "<9 characters, sha256 a>")
@@ -305,7 +335,7 @@ async def test_a_journal_of_other_requests_is_refused(
         while True:
             yield others[0]
 
-    monkeypatch.setattr(course_module, "LOOK_AHEAD", 500)
+    monkeypatch.setattr(admission_module, "LOOK_AHEAD", 500)
     async with serving() as emulator:
         await run(emulator, prompts(1), journal)
         seen = len(emulator.requests)
@@ -324,7 +354,7 @@ async def test_input_that_comes_slowly_is_not_waited_for(
     journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Requests that come one by one are sent as they come, known or not."""
-    monkeypatch.setattr(course_module, "LOOK_AHEAD_SECONDS", 0.05)
+    monkeypatch.setattr(admission_module, "LOOK_AHEAD_SECONDS", 0.05)
 
     async def slowly() -> AsyncIterator[Request]:
         await anyio.sleep(0.1)
@@ -425,6 +455,66 @@ async def test_a_list_that_cannot_be_read_settles_nothing(journal: Path) -> None
         assert not outcome.error.absent
 
 
+async def test_another_account_proves_nothing_absent(journal: Path) -> None:
+    """With another key what is not listed is not submitted again, and what is gone says why."""
+    async with serving() as emulator:
+        emulator.next(body=b"<html>", kind="submit")
+        first = await run(emulator, prompts(2), journal)
+        change(journal, "UPDATE runs SET identity = 'of another key'")
+        change(
+            journal,
+            "UPDATE requests SET prediction = 'no-such', ended = NULL, answer = NULL"
+            " WHERE prediction IS NOT NULL",
+        )
+        second = await run(emulator, prompts(2), journal, resubmit=True)
+        assert submissions(emulator) == 2
+    for before, after in zip(first, second, strict=True):
+        kind = NotFoundError if before.error is None else SubmissionUnconfirmedError
+        assert isinstance(after.error, kind)
+        assert "submitted with another key, or to another address" in str(after.error)
+        assert not getattr(after.error, "absent", False)
+
+
+# --- what any storage has to take ----------------------------------------------------------------
+
+
+class Odd(httpx.AsyncBaseTransport):
+    """Answer with half a surrogate pair, and a time that nothing takes."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        data: dict[str, Any] = {"id": "1" * 32, "model": "m\ud800", "status": "created"}
+        if request.method == "GET":
+            data |= {"status": "failed", "error": "\ud83d\0 no", "timings": {"inference": 10**30}}
+        body = {"code": 200, "message": "success", "data": data}
+        return httpx.Response(200, content=json.dumps(body).encode())
+
+
+async def test_odd_answers_are_kept(journal: Path) -> None:
+    """An answer with what no storage takes is kept and handed out again."""
+    asked: list[Any] = [
+        RawRequest("m/m", {"prompt": "a", "seed": 10**30}),
+        Prediction(id="2" * 32, model="m\ud800"),
+    ]
+    for _ in range(2):
+        client = AsyncWaveSpeed("key", transport=Odd(), limiter=Limiter(LIMITS), timeout=1)
+        async with client:
+            outcome, _ = await client.run_all(asked, journal=journal)
+        assert isinstance(outcome.error, PredictionFailedError)
+        assert "no" in str(outcome.error)
+    assert read(journal)[0].seed is None
+    assert read(journal)[0].inference_ms is None
+
+
+async def test_a_damaged_answer_is_asked_for_again(journal: Path) -> None:
+    """Where the journal's word on an end cannot be read, the API is asked."""
+    async with serving() as emulator:
+        (first,) = await run(emulator, prompts(1), journal)
+        change(journal, "UPDATE requests SET answer = substr(answer, 9)")
+        (second,) = await run(emulator, prompts(1), journal)
+        assert submissions(emulator) == 1
+    assert second.unwrap().outputs == first.unwrap().outputs
+
+
 # --- restarts and limits -------------------------------------------------------------------------
 
 
@@ -452,6 +542,38 @@ async def test_a_limiter_that_lives_on_is_told_nothing_twice(journal: Path) -> N
         used = limiter.requests_used
         await client.run_all(prompts(3), journal=journal)
         assert limiter.requests_used == used
+
+
+async def test_what_was_learned_outlives_a_restart(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new process knows how long models take; one of another version learns it again."""
+    monkeypatch.setattr(journaled_module, "LEARNED_EVERY", 0.0)
+    async with serving() as emulator:
+        async with client_of(emulator) as client:
+            await client.run_all(prompts(3), journal=journal)
+            learned = client.poll_rule.snapshot()["latencies"]
+            assert learned
+        async with client_of(emulator) as client, client.batch(prompts(3), journal=journal):
+            assert client.poll_rule.snapshot()["latencies"] == learned
+        change(journal, "UPDATE runs SET learned = '{}'")
+        async with client_of(emulator) as client, client.batch(prompts(3), journal=journal):
+            assert client.poll_rule.snapshot()["latencies"] == {}
+
+
+async def test_two_journals_of_one_client_end_in_any_order(tmp_path: Path) -> None:
+    """Batches with journals beside one another end, whichever is first."""
+    async with serving() as emulator, client_of(emulator) as client:
+
+        async def one(name: str, count: int) -> None:
+            outcomes = await client.run_all(prompts(count), journal=tmp_path / name)
+            assert all(outcome.error is None for outcome in outcomes)
+
+        with anyio.fail_after(30):
+            for turn in range(3):
+                async with anyio.create_task_group() as group:
+                    for count in (3, 11, 30):
+                        group.start_soon(one, f"{turn}-{count}", count)
 
 
 # --- a journal that breaks -----------------------------------------------------------------------

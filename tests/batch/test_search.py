@@ -10,6 +10,7 @@ import pytest
 
 from wavespeed_async import FluxDev, RawRequest
 from wavespeed_async._codec import encode_request
+from wavespeed_async.batch._journal import EntryMark
 from wavespeed_async.batch._search import (
     PAGE_SIZE,
     Absent,
@@ -190,12 +191,64 @@ async def test_a_list_that_never_ends_is_not_read_for_ever() -> None:
     assert "7 days" in finding.reason
 
 
-async def test_a_list_of_another_form_is_empty() -> None:
-    """An answer without a list of items has none."""
+@pytest.mark.parametrize(
+    ("answer", "finding"),
+    [
+        ({"items": None}, Absent()),
+        ({"items": None, "total": 0}, Absent()),
+        ({"items": None, "total": 3}, Unseen),
+        ({"items": {}}, Unseen),
+        ({}, Unseen),
+    ],
+)
+async def test_a_list_of_another_form_settles_nothing(answer: dict[str, Any], finding: Any) -> None:
+    """An empty list may be null; an answer that is no list proves nothing absent."""
     search, _ = List().search()
 
     async def page(query: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"items": None}
+        return answer
 
     search._page = page
-    assert await search.find(SEEDED, SENT - 100) == Absent()
+    found = await search.find(SEEDED, SENT - 100)
+    assert found == finding or (finding is Unseen and isinstance(found, Unseen))
+
+
+async def test_pages_that_are_shorter_than_asked_for_are_all_read() -> None:
+    """A server that lists fewer on a page than were asked for, and says how many, is read on."""
+    search, _ = List().search()
+    pages = [[item(OPEN, "x")], [item(OPEN, "y")], [item(SEEDED)]]
+
+    async def page(query: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"items": pages[query["page"] - 1], "total": 3}
+
+    search._page = page
+    assert await search.find(SEEDED, SENT - 100) == Found("a")
+
+
+async def test_a_clock_that_was_set_back_makes_nobody_wait() -> None:
+    """A submission of the future, by a clock that has been set back, is looked for in its time."""
+    search, began = List(item(SEEDED)).search()
+    assert await search.find(SEEDED, SENT + 3600) == Found("a")
+    assert anyio.current_time() - began < 60
+
+
+def test_what_may_be_two_things_is_neither() -> None:
+    """A prediction that may be of two kinds, or one that is being submitted, is not taken."""
+    pictures = [RawRequest("m/m", {"images": ["data:" + letter * 300]}) for letter in "ab"]
+    one, other = (Missing(request, SENT) for request in pictures)
+    listed = [item(pictures[0])]
+    assert matched([one, other], listed) == dict.fromkeys((one, other), Several(("a",)))
+    assert matched([one], listed, [other]) == {one: Several(("a",))}
+    assert matched([one], listed) == {one: Found("a")}
+
+
+async def test_what_is_being_submitted_is_not_taken_for_what_is_missing() -> None:
+    """A request without a seed that leaves beside its like may be the one that is listed."""
+    search, _ = List(item(OPEN)).search()
+    journal: Any = None
+    mark = EntryMark(journal, 1)
+    search.leaves(mark, OPEN)
+    mark.sent = SENT
+    assert await search.find(OPEN, SENT - 30) == Several(("a",))
+    search.left(mark)
+    assert await search.find(OPEN, SENT - 30) == Found("a")

@@ -96,6 +96,7 @@ def test_what_is_unconfirmed_is_told_and_submitted_on_demand(cli: Cli, emulator:
     assert ran.lines[0].startswith("wavespeed-async: 1 unconfirmed: those that the API's list does")
     assert "up to 1 prediction will be billed twice" in ran.lines[0]
     assert len(emulator.predictions) == 4
+    assert "unconfirmed" not in cli(*command, "--resubmit-unconfirmed").err
 
 
 def test_a_run_that_was_interrupted_goes_on(cli: Cli) -> None:

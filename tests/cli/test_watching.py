@@ -77,10 +77,22 @@ def test_a_folder_without_a_batch(cli: Cli, command: str) -> None:
 # --- status ---------------------------------------------------------------------------------------
 
 
-def told(rows: list[Row], now: float, order: Order = Order(), **more: Any) -> list[str]:  # noqa: B008 (frozen)
+def told(
+    rows: list[Row],
+    now: float,
+    order: Order = Order(),  # noqa: B008 (frozen)
+    *,
+    is_held: bool = False,
+    **more: Any,
+) -> list[str]:
     with JournalReader(write_journal(JOURNAL, rows, **more)) as reader:
         report = report_of(
-            reader.entries(), reader.runs(), reader.sent(), order=order, now=START + now
+            reader.entries(),
+            reader.runs(),
+            reader.sent(),
+            order=order,
+            now=START + now,
+            is_held=is_held,
         )
     return [*status_lines(report)]
 
@@ -101,7 +113,7 @@ def test_the_status_of_a_batch_that_goes_on() -> None:
         Row(intended=5.0, absent=9.0, error="SubmissionUnconfirmedError: lost"),
     ]
     order = Order(total=20, prices=(price,))
-    told_lines = told(rows, 30.0, order, runs=[(0.0, None)], sent=[(28.0, "poll")])
+    told_lines = told(rows, 30.0, order, is_held=True, runs=[(0.0, None)], sent=[(28.0, "poll")])
     sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(START + 5.0))
     assert told_lines == [
         "goes on; last sign of life 2 s ago",
@@ -122,9 +134,25 @@ def test_the_status_of_a_batch_that_does_not_go_on() -> None:
     """A batch that was killed is told by its last sign of life; what it had sent is unconfirmed."""
     rows = [Row(intended=5.0)]
     told_lines = told(rows, 305.0, runs=[(0.0, None)])
-    assert told_lines[0] == "does not go on; last sign of life 5 min 5 s ago"
+    assert told_lines[0] == "was interrupted 5 min 5 s ago: the same command goes on"
+    assert "the cost is not known: --dry-run asks for prices" in told_lines
     assert told_lines[-1].startswith("unconfirmed: request 1, ")
     assert "API's list" not in told_lines[-1]
+
+
+def test_the_status_of_a_batch_that_has_ended() -> None:
+    """What an earlier input left behind is told as such."""
+    rows = [
+        made(1, "a.png"),
+        Row(run=0, intended=3.0, submitted=3.0, prediction="r" * 32),
+        made(2, run=0),
+    ]
+    told_lines = told(rows, 90.0, runs=[(0.0, 30.0)])
+    assert told_lines[0] == "has ended 1 min 0 s ago"
+    assert told_lines[2] == "0 running, 0 queued, 0 failed, 0 unconfirmed"
+    words = "not fetched, and not in the input any more: "
+    assert told_lines[-2] == f"{words}{'r' * 32}  wavespeed-ai/flux-dev"
+    assert told_lines[-1].startswith(words)
 
 
 def test_the_status_of_a_batch_that_has_not_begun() -> None:
@@ -155,6 +183,7 @@ def test_the_status_while_it_runs_and_after_a_kill(cli: Cli) -> None:
             program.wait()
         again = cli("status", "o", "--page")
         assert again.code == 0
+        assert again.out.startswith("was interrupted ")
         assert " of 40 done: " in again.out
         assert data_of(Path("o") / "index.html")["total"] == 40
 
@@ -210,3 +239,35 @@ def test_a_cost_that_is_none_is_wrong_use(cli: Cli, emulator: Emulator) -> None:
     assert ran.code == 2
     assert "max_cost must be a number above 0" in ran.err
     assert emulator.requests == ()
+
+
+def prices_asked(emulator: Emulator) -> int:
+    return sum(request.path.endswith("/model/price") for request in emulator.requests)
+
+
+def test_what_a_batch_has_cost_is_told(cli: Cli, emulator: Emulator) -> None:
+    """Of few kinds of requests the price is asked for beside the run, once for each, and told."""
+    write_jsonl(Path("a.jsonl"), lines(3))
+    command = ("batch", "a.jsonl", "--out", "o", *to(emulator))
+    assert cli(*command).lines[-1].endswith(" pictures/min, 0.0360 USD in all")
+    assert "0.0360 USD for what did not fail" in cli("status", "o").out
+    write_jsonl(Path("a.jsonl"), lines(4))
+    emulator.next(body=b"<html>", kind="submit")
+    cli(*command)
+    ran = cli(*command, "--resubmit-unconfirmed")
+    assert "up to 1 prediction will be billed twice (0.0120 USD)" in ran.lines[0]
+    assert prices_asked(emulator) == 1
+
+
+def test_what_many_kinds_cost_is_not_asked(cli: Cli, emulator: Emulator) -> None:
+    """Of many kinds no price is asked for; one that the API does not have is not told."""
+    sizes = [f"{side}*512" for side in range(600, 606)]
+    write_jsonl(Path("a.jsonl"), [{**lines(1)[0], "size": size} for size in sizes])
+    cli("batch", "a.jsonl", "--out", "many", *to(emulator))
+    assert prices_asked(emulator) == 0
+    assert "the cost is not known: --dry-run asks for prices" in cli("status", "many").out
+    write_jsonl(Path("a.jsonl"), lines(2))
+    emulator.next(status_code=404, kind="other")
+    cli("batch", "a.jsonl", "--out", "none", *to(emulator))
+    assert prices_asked(emulator) == 1
+    assert "the cost is not known" in cli("status", "none").out

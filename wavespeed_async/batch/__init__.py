@@ -1,20 +1,19 @@
 """Many requests: as many at once as the limits allow, an outcome for each, and a journal."""
 
 from wavespeed_async.batch._cost import Budget, Estimate, Prices, estimate
-from wavespeed_async.batch._course import Items, Journaled, Plain, Runner
+from wavespeed_async.batch._course import Items
 from wavespeed_async.batch._entries import in_short, wanted
-from wavespeed_async.batch._order import Order, Price, read_order, write_order
+from wavespeed_async.batch._journaled import Journaled
+from wavespeed_async.batch._order import Order, Price, priced, read_order, write_order
 from wavespeed_async.batch._page import Page, write_page
-from wavespeed_async.batch._reader import (
-    EntryRecord,
-    JournalReader,
-    RequestSentRecord,
-    RunRecord,
-    State,
-)
+from wavespeed_async.batch._plain import Plain
+from wavespeed_async.batch._reader import JournalReader
+from wavespeed_async.batch._records import EntryRecord, RequestSentRecord, RunRecord, State
 from wavespeed_async.batch._report import Report, read_report
 from wavespeed_async.batch._run import Outcomes
+from wavespeed_async.batch._runner import Runner
 from wavespeed_async.batch._sqlite import SqliteStore
+from wavespeed_async.batch._store import Store
 
 __all__ = [
     "Budget",
@@ -35,8 +34,10 @@ __all__ = [
     "Runner",
     "SqliteStore",
     "State",
+    "Store",
     "estimate",
     "in_short",
+    "priced",
     "read_order",
     "read_report",
     "wanted",

@@ -28,6 +28,8 @@ __all__ = [
     "Known",
     "Wanted",
     "as_answer",
+    "as_integer",
+    "as_text",
     "from_answer",
     "in_short",
     "is_kept",
@@ -72,6 +74,7 @@ class Known:
         prediction: The id of its prediction.
         answer: The prediction as it ended, as `as_answer` writes it.
         paths: The files that hold its outputs, relative to the journal's folder where inside.
+        payer: The account that it was submitted to, as `Run.identity` names it.
     """
 
     entry: int
@@ -81,6 +84,7 @@ class Known:
     prediction: str | None = None
     answer: str | None = None
     paths: tuple[str, ...] | None = None
+    payer: str | None = None
 
 
 def wanted(item: Request | Prediction | str, seeded: Request | None = None) -> Wanted:
@@ -88,7 +92,8 @@ def wanted(item: Request | Prediction | str, seeded: Request | None = None) -> W
     if isinstance(item, str | Prediction):
         prediction_id = item if isinstance(item, str) else item.id
         model = "" if isinstance(item, str) else item.model
-        return Wanted(_digest(["prediction", prediction_id]), model, prediction=prediction_id)
+        digest = _digest(["prediction", prediction_id])
+        return Wanted(digest, as_text(model), prediction=prediction_id)
     asked = encode_request(item)
     sent = encode_request(seeded) if seeded is not None and seeded is not item else asked
     content = asked
@@ -99,7 +104,7 @@ def wanted(item: Request | Prediction | str, seeded: Request | None = None) -> W
         digest=_digest([item.version, item.model, content]),
         model=item.model,
         fields=_json({name: in_short(value) for name, value in sent.items()}),
-        seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+        seed=as_integer(seed),
     )
 
 
@@ -169,4 +174,25 @@ def _digest(content: Any) -> bytes:
 
 
 def _json(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    # Half a surrogate pair, which a server's JSON may hold, is no UTF-8: as JSON's escape it is.
+    return text if _is_utf8(text) else json.dumps(content, separators=(",", ":"))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def as_text(text: str) -> str:
+    """Answer a text as any storage takes it: in UTF-8, without a null character."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+
+
+def as_integer(value: object) -> int | None:
+    """Answer a number as any storage takes it: whole, in 64 bits; None for all else."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_integer and -(2**63) <= value < 2**63 else None  # type: ignore[operator, return-value]  # it is one

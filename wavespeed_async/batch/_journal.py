@@ -20,8 +20,8 @@ looked for in the API's list, and never sent again in silence.
 
 How it is written. `Journal` collects changes while the store is busy and hands them over together:
 one transaction, and at most one flush, for all that came meanwhile. Those who need their change to
-be on the disk wait for that; nobody else does. `Store` is all that a storage has to do: SQLite's is
-in `_sqlite.py`.
+be on the disk wait for that; nobody else does. `_store.py` says what is written, and all that a
+storage has to do; SQLite's is in `_sqlite.py`.
 
 When it cannot be written (the disk is full, the folder is gone), intents fail, so that nothing is
 sent any more; all else is kept and tried again with each further change, and at the end. What then
@@ -35,275 +35,35 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING
 
 import anyio
-from attrs import define, frozen
 
+from wavespeed_async.batch._entries import as_answer, as_integer
+from wavespeed_async.batch._store import (
+    Answered,
+    Claim,
+    Intended,
+    Run,
+    Seen,
+    Sent,
+    Submitted,
+    Unsent,
+    Withdrawn,
+)
 from wavespeed_async.errors import JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wavespeed_async.batch._entries import Known, Wanted
+    from wavespeed_async._prediction import Prediction
+    from wavespeed_async.batch._store import Change, Past, Store
     from wavespeed_async.limits import Limits, Slot
 
-__all__ = [
-    "Answered",
-    "Change",
-    "Claim",
-    "Ended",
-    "EntryMark",
-    "Failed",
-    "Intended",
-    "Journal",
-    "Missed",
-    "Past",
-    "PastRun",
-    "Run",
-    "Saved",
-    "Sent",
-    "Store",
-    "Submitted",
-    "Unsent",
-    "Withdrawn",
-]
+__all__ = ["EntryMark", "Group", "Journal"]
 
 
-# --- what is written -----------------------------------------------------------------------------
-# Times are Unix seconds by the clock of the run: the wall clock at its start, and steady from then.
-
-
-@define(eq=False)
-class Claim:
-    """Ask for an entry, known or new.
-
-    Attributes:
-        wanted: What is asked for.
-        position: Its number in this run's input.
-        at: When it was taken from the input.
-        known: What the journal knows of it, once it is written.
-    """
-
-    wanted: Wanted
-    position: int
-    at: float
-    known: Known | None = None
-
-
-@frozen(eq=False)
-class Sent:
-    """Say that a request of the API leaves now, a `submit`, `poll` or `list`.
-
-    Attributes:
-        number: Its number in the journal.
-        at: When it leaves.
-        kind: What it is for.
-        counts: Whether it counts in the limiter's window.
-    """
-
-    number: int
-    at: float
-    kind: str
-    counts: bool
-
-
-@frozen(eq=False)
-class Intended:
-    """Say that the submission of an entry leaves now, as the request `sent`; it is durable."""
-
-    entry: int
-    sent: Sent
-
-
-@frozen(eq=False)
-class Answered:
-    """Say by when a request has counted at the server: it was answered, or given up."""
-
-    number: int
-    at: float
-
-
-@frozen(eq=False)
-class Unsent:
-    """Say that a request provably never left."""
-
-    number: int
-
-
-@frozen(eq=False)
-class Withdrawn:
-    """Say that the submission of an entry provably made nothing."""
-
-    entry: int
-
-
-@frozen(eq=False)
-class Missed:
-    """Say that the API's list was found not to have the submission of an entry."""
-
-    entry: int
-    at: float
-
-
-@frozen(eq=False)
-class Submitted:
-    """Say which prediction an entry has."""
-
-    entry: int
-    at: float
-    prediction: str
-
-
-@frozen(eq=False)
-class Ended:
-    """Say how a prediction ended; `answer` is what `as_answer` wrote."""
-
-    entry: int
-    at: float
-    status: str
-    inference_ms: int | None
-    answer: str
-    error: str | None
-
-
-@frozen(eq=False)
-class Saved:
-    """Say which files hold the outputs of an entry."""
-
-    entry: int
-    at: float
-    paths: tuple[str, ...]
-
-
-@frozen(eq=False)
-class Failed:
-    """Say why there is no picture (yet), in words."""
-
-    entry: int
-    at: float
-    error: str
-
-
-Change: TypeAlias = (
-    Claim
-    | Sent
-    | Intended
-    | Answered
-    | Unsent
-    | Withdrawn
-    | Missed
-    | Submitted
-    | Ended
-    | Saved
-    | Failed
-)
-
-
-@frozen(kw_only=True)
-class Run:
-    """Describe one process's turn at a journal.
-
-    Attributes:
-        started: When it began, by the wall clock, in Unix seconds.
-        steady: The machine's monotonic clock at that moment.
-        owner: Names the limiter that it uses, as long as that lives.
-        limits: What the account is allowed.
-    """
-
-    started: float
-    steady: float
-    owner: str
-    limits: Limits
-
-
-@frozen
-class PastRun:
-    """Hold what one earlier run sent lately, by its own clock.
-
-    Attributes:
-        started: When it began, by the wall clock.
-        steady: The machine's monotonic clock at that moment.
-        owner: Names the limiter that it used.
-        next: When the next run began, by the wall clock and the monotonic one; None for the last.
-        last: When it sent its last request.
-        requests: When each of its last requests was sent, and by when it had counted at the
-            server; None where that is not known.
-    """
-
-    started: float
-    steady: float
-    owner: str
-    next: tuple[float, float] | None
-    last: float
-    requests: tuple[tuple[float, float | None], ...]
-
-
-@frozen
-class Past:
-    """Hold what a journal tells when it is opened.
-
-    Attributes:
-        runs: What earlier runs sent lately.
-        running: The ids that were submitted and are not known to have ended.
-        unconfirmed: When each submission without an id may have left, by the clock of its run;
-            those that the API's list was found not to have are left out.
-        sent: The number of the last request that was sent.
-        is_new: Whether it has no entry yet.
-    """
-
-    runs: tuple[PastRun, ...] = ()
-    running: tuple[str, ...] = ()
-    unconfirmed: tuple[float, ...] = ()
-    sent: int = 0
-    is_new: bool = True
-
-
-# --- where it is kept ----------------------------------------------------------------------------
-
-
-class Store(Protocol):
-    """Keep a journal; what is called here is called once at a time.
-
-    Whatever it is made of: `write` does all changes in their order, or none of them. After it, they
-    outlive the process; after a `durable` one, the machine's power too.
-    """
-
-    async def open(self, run: Run) -> Past:
-        """Make it or take it up, for this run alone, and tell what it holds.
-
-        Raises:
-            ConfigurationError: It cannot be used, or another process uses it.
-        """
-        ...
-
-    async def knows(self, digests: Sequence[bytes]) -> bool:
-        """Tell whether there is an entry of any of these."""
-        ...
-
-    async def known(self, predictions: Sequence[str]) -> set[str]:
-        """Tell which of these ids belong to an entry."""
-        ...
-
-    async def write(self, changes: Sequence[Change], *, durable: bool) -> OSError | None:
-        """Write changes, and fill in what is `known` to each `Claim`.
-
-        Answers why nothing more is to be begun although this was written, if there is a reason.
-
-        Raises:
-            OSError: They cannot be written; none of them was.
-        """
-        ...
-
-    async def close(self, at: float) -> None:
-        """Note the end of this run, if it was opened, and let others use the journal."""
-        ...
-
-
-# --- who writes it -------------------------------------------------------------------------------
-
-
-class _Group:
+class Group:
     """Hold the changes that are written together."""
 
     __slots__ = ("changes", "done", "durable", "failed")
@@ -347,22 +107,25 @@ class Journal:
         store: Where it is kept.
         owner: Names the limiter that this run uses.
         limits: What the account is allowed.
+        identity: Names the account.
 
     Attributes:
         failure: Why it could not be written, if it ever could not: nothing more is to be sent.
     """
 
-    def __init__(self, store: Store, *, owner: str, limits: Limits) -> None:
+    def __init__(self, store: Store, *, owner: str, limits: Limits, identity: str = "") -> None:
         self.failure: OSError | None = None
         self._store = store
         self._owner = owner
         self._limits = limits
+        self._identity = identity
         self._started, self._steady = time.time(), time.monotonic()
-        self._group = _Group()
+        self._group = Group()
         self._work = anyio.Event()
         self._turn = anyio.Lock()  # at the store
         self._kept: list[Change] = []  # what could not be written yet
         self._sent = 0
+        self._running: set[str] = set()  # left by earlier runs
         self._is_over = False
 
     def now(self) -> float:
@@ -372,7 +135,11 @@ class Journal:
     async def open(self) -> Past:
         """Take it up, and tell what it holds."""
         run = Run(
-            started=self._started, steady=self._steady, owner=self._owner, limits=self._limits
+            started=self._started,
+            steady=self._steady,
+            owner=self._owner,
+            limits=self._limits,
+            identity=self._identity,
         )
         try:
             past = await self._store.open(run)
@@ -381,6 +148,7 @@ class Journal:
                 await self._store.close(self.now())
             raise
         self._sent = past.sent
+        self._running = {*past.running}
         return past
 
     async def keep_writing(self) -> None:
@@ -392,7 +160,7 @@ class Journal:
                     await self._work.wait()
                     continue
                 async with self._turn:
-                    group, self._group = self._group, _Group()
+                    group, self._group = self._group, Group()
                     await self._write(group)
                 group.done.set()
 
@@ -405,19 +173,19 @@ class Journal:
         """Try again to write what could not be, and let others use the journal."""
         with anyio.CancelScope(shield=True):
             if self._kept:
-                await self._write(_Group())
+                await self._write(Group())
             await self._store.close(self.now())
 
     # --- what is put into it ---------------------------------------------------------------------
 
-    def put(self, change: Change, *, durable: bool = False) -> _Group:
+    def put(self, change: Change, *, durable: bool = False) -> Group:
         """Have a change written, after all that were put before it."""
         self._group.changes.append(change)
         self._group.durable |= durable
         self._work.set()
         return self._group
 
-    async def until(self, group: _Group) -> None:
+    async def until(self, group: Group) -> None:
         """Wait until changes are written that something depends on.
 
         Raises:
@@ -465,7 +233,7 @@ class Journal:
         sent = Sent(self._sent, self.now(), kind, counts)
         if not isinstance(mark, EntryMark) or mark.journal is not self:
             group = self.put(sent)
-            if counts:
+            if counts and not self._is_over:  # it may end while another journal is written
                 await group.done.wait()
             return sent.number
         mark.sent = sent.at
@@ -486,9 +254,16 @@ class Journal:
         """Note that a request provably never left."""
         self.put(Unsent(number))
 
+    def ended(self, prediction: Prediction) -> None:
+        """Note how a prediction of an earlier run ended: this input may not ask for it."""
+        if prediction.id in self._running:
+            self._running.discard(prediction.id)
+            answer, taken = as_answer(prediction), as_integer(prediction.inference_ms)
+            self.put(Seen(prediction.id, self.now(), str(prediction.status), taken, answer))
+
     # --- the store -------------------------------------------------------------------------------
 
-    async def _write(self, group: _Group) -> None:
+    async def _write(self, group: Group) -> None:
         """Write a group; where that fails, all of it but what is not to happen any more."""
         if self.failure is None:
             try:
@@ -505,5 +280,5 @@ class Journal:
             self._kept = []
 
 
-_REFUSED = (Claim, Intended, Sent)
-"""What is given up where it cannot be written: it begins something, or only helps to go on fast."""
+_REFUSED = (Claim, Intended)
+"""What is given up where it cannot be written: it begins something."""

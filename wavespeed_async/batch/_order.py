@@ -64,8 +64,10 @@ class Order:
     def cost(self, requests: Iterable[tuple[str, Mapping[str, Any]]]) -> float | None:
         """Add up what requests cost, each a model and its fields; None where a price is missing."""
         known = {(price.model, price.inputs): price.amount for price in self.prices}
+        if not known:
+            return None
         amounts = [known.get((model, priced(fields))) for model, fields in requests]
-        return None if not known or None in amounts else sum(filter(None, amounts))
+        return None if None in amounts else sum(filter(None, amounts))
 
     @property
     def currency(self) -> str:

@@ -2,11 +2,12 @@
 
 It is made of what the journal tells, so any process can write it, during a run and after it. While
 a run goes on it is written again now and then, whole each time, by a thread that takes at most a
-twentieth of one processor for it; an open page loads itself anew and stays where it was.
+fiftieth of one processor for it; an open page loads itself anew and stays where it was.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import time
@@ -20,7 +21,7 @@ from anyio import from_thread, to_thread
 
 from wavespeed_async.batch._order import write_whole
 from wavespeed_async.batch._plots import plots
-from wavespeed_async.batch._reader import State
+from wavespeed_async.batch._records import State, text_of
 from wavespeed_async.batch._report import read_report, reason
 from wavespeed_async.batch._thumbnails import FOLDER, make_thumbnails, name_of
 from wavespeed_async.errors import ConfigurationError
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Template
 
-    from wavespeed_async.batch._reader import EntryRecord
+    from wavespeed_async.batch._records import EntryRecord
     from wavespeed_async.batch._report import Report
 
 __all__ = ["NAME", "Page", "render", "write_page"]
@@ -42,8 +43,8 @@ MARK = '<meta name="generator" content="wavespeed-async batch">'
 
 EVERY = 3.0
 """Seconds between two writings, at least."""
-SHARE = 20
-"""The page takes one part of so many of a processor."""
+SHARE = 50
+"""The page takes one part of so many of a processor: so the more there is, the rarer it is."""
 BRIEFLY, LAST = 0.5, 5.0
 """Seconds for small copies of pictures, in each writing and in the last one."""
 
@@ -62,19 +63,23 @@ class Page:
 
     Attributes:
         trouble: Why it could not be written, if so.
+        cost: What the batch has cost so far, with its currency, where that is known.
     """
 
     def __init__(self, journal: Path, total: int | None = None) -> None:
         self.trouble: Exception | None = None
+        self.cost: str | None = None
         self._journal = journal
         self._total = total
+        self._every = EVERY
 
     async def keep(self) -> None:
         """Write it now and then, until this is cancelled; trouble may pass."""
         while True:
             began = time.monotonic()
             await self._write(BRIEFLY)
-            await anyio.sleep(max(EVERY, SHARE * (time.monotonic() - began)))
+            self._every = max(EVERY, SHARE * (time.monotonic() - began))
+            await anyio.sleep(self._every)
 
     async def finish(self, *, hurry: bool) -> None:
         """Write it for the last time; in a hurry without further small copies of pictures."""
@@ -90,37 +95,37 @@ class Page:
             self.trouble = None
 
     def _write_now(self, seconds: float) -> None:
-        write_page(
-            self._journal, total=self._total, seconds=seconds, check=from_thread.check_cancelled
-        )
+        report = read_report(self._journal, total=self._total)
+        if report.cost is not None:
+            self.cost = f"{report.cost:.4f} {report.order.currency}"
+        _write(report, self._journal.parent, seconds, self._every, from_thread.check_cancelled)
 
 
-def write_page(
-    journal: Path,
-    *,
-    total: int | None = None,
-    seconds: float = float("inf"),
-    check: Callable[[], object] = lambda: None,
-) -> Path:
+def write_page(journal: Path, *, total: int | None = None) -> Path:
     """Write the page of a batch beside its journal, and answer where; this blocks.
 
     Args:
         journal: The batch's journal.
         total: How many requests the input has, where the caller knows.
-        seconds: How long to make small copies of pictures.
-        check: Is called now and then, and ends it by raising.
 
     Raises:
         ConfigurationError: There is no journal, Jinja2 is missing, or the file is somebody else's.
         OSError: It cannot be written.
     """
-    path = journal.parent / NAME
-    _check_owner(path)
     report = read_report(journal, total=total)
-    pictures = [journal.parent / name for entry in _shown(report) for name in entry.paths]
-    small = make_thumbnails(pictures, journal.parent / FOLDER, seconds=seconds, check=check)
+    return _write(report, journal.parent, math.inf, EVERY, lambda: None)
+
+
+def _write(
+    report: Report, folder: Path, seconds: float, every: float, check: Callable[[], object]
+) -> Path:
+    """Write the page; `check` is called now and then, and ends it by raising."""
+    path = folder / NAME
+    _check_owner(path)
+    pictures = [folder / name for entry in _shown(report) for name in entry.paths]
+    small = make_thumbnails(pictures, folder / FOLDER, seconds=seconds, check=check)
     check()
-    write_whole(path, render(report, journal.parent, small))
+    write_whole(path, render(report, folder, small, every=every))
     return path
 
 
@@ -140,15 +145,16 @@ def _check_owner(path: Path) -> None:
         raise ConfigurationError(message)
 
 
-def render(report: Report, folder: Path, small: Iterable[str] = ()) -> str:
+def render(report: Report, folder: Path, small: Iterable[str] = (), *, every: float = EVERY) -> str:
     """Answer the page as HTML. Pure.
 
     Args:
         report: How the batch stands.
         folder: Where the page will be.
         small: Names of the small copies that there are.
+        every: How many seconds after it another is to be expected, while the batch goes on.
     """
-    data = _data(report, folder, frozenset(small))
+    data = _data(report, folder, frozenset(small), every)
     return _template().render(
         mark=MARK,
         nonce=secrets.token_urlsafe(),
@@ -169,7 +175,7 @@ def _shown(report: Report) -> list[EntryRecord]:
     return [*report.entries, *made][:MOST]
 
 
-def _data(report: Report, folder: Path, small: frozenset[str]) -> dict[str, Any]:
+def _data(report: Report, folder: Path, small: frozenset[str], every: float) -> dict[str, Any]:
     shown = _shown(report)
     models = [*dict.fromkeys(entry.model for entry in shown)]
     file = partial(_file, folder, small)
@@ -177,6 +183,8 @@ def _data(report: Report, folder: Path, small: frozenset[str]) -> dict[str, Any]
     return {
         "made": report.now,
         "goesOn": report.goes_on,
+        "interrupted": report.was_interrupted,
+        "every": every,
         "lastSign": report.last_sign,
         "total": report.total,
         "hidden": len(report.entries) + len(report.left_behind) - len(shown),
@@ -202,14 +210,15 @@ def _row(
     file: Callable[[str], list[str]],
 ) -> dict[str, Any]:
     """Say of an entry what is shown; what is not known is left out."""
+    fields = entry.fields
     moments = (entry.queued, entry.intended, entry.submitted, entry.ready, entry.ended)
     row = {
         "n": entry.position,
         "s": str(report.states[entry.entry]),
         "m": models.index(entry.model),
-        "p": entry.prompt[:LONGEST],
+        "p": text_of(fields, "prompt")[:LONGEST],
         "seed": entry.seed,
-        "size": entry.size,
+        "size": text_of(fields, "size") or None,
         "id": entry.prediction,
         "ms": entry.inference_ms,
         "old": None if entry.asked else True,

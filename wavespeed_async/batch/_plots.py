@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from wavespeed_async.batch._reader import EntryRecord, RunRecord
+    from wavespeed_async.batch._records import EntryRecord, RunRecord
     from wavespeed_async.batch._report import Report
 
 __all__ = ["peaks", "plots"]

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
+from wavespeed_async.batch._lock import is_held as is_in_use
 from wavespeed_async.batch._order import Order, read_order
-from wavespeed_async.batch._reader import JournalReader, State, told_error
+from wavespeed_async.batch._reader import JournalReader, told_error
+from wavespeed_async.batch._records import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from wavespeed_async.batch._reader import EntryRecord, RequestSentRecord, RunRecord
+    from wavespeed_async.batch._records import EntryRecord, RequestSentRecord, RunRecord
 
 __all__ = ["Report", "read_report", "report_of"]
 
@@ -35,9 +39,10 @@ class Report:
         runs: The turns of all processes; one that was killed ends with its last sign of life.
         sent: The requests of the API.
         order: What the batch is in all.
-        goes_on: Whether a process is at it, as far as can be seen.
+        goes_on: Whether a process is at it: it holds the journal.
         last_sign: When the last thing happened; None where nothing has.
         states: Where each entry stands, as a reader would say it.
+        was_interrupted: Whether the last turn was killed: it has no end, and nobody is at it.
     """
 
     now: float
@@ -49,6 +54,7 @@ class Report:
     goes_on: bool
     last_sign: float | None
     states: Mapping[int, State] = field(repr=False)
+    was_interrupted: bool = False
 
     @property
     def total(self) -> int:
@@ -138,8 +144,15 @@ def read_report(journal: Path, *, total: int | None = None) -> Report:
     if total is not None:
         order = evolve(order, total=total)
     with JournalReader(journal) as reader, told_error(journal):
+        # Asked first: a run that ends meanwhile has its end in what is read afterwards.
+        is_held = is_in_use(journal)
         return report_of(
-            reader.entries(), reader.runs(), reader.sent(), order=order, now=time.time()
+            reader.entries(),
+            reader.runs(),
+            reader.sent(),
+            order=order,
+            now=time.time(),
+            is_held=is_held,
         )
 
 
@@ -150,19 +163,23 @@ def report_of(
     *,
     order: Order,
     now: float,
+    is_held: bool,
 ) -> Report:
     """Say how a batch stands that a journal tells of."""
     everything, requests = tuple(entries), tuple(sent)
-    signs = sorted(_signs(everything, requests, runs))
-    # A turn without an end was killed if another came after it, or if nothing came of it for long.
+    # A turn without an end was killed, unless it is the last and its process holds the journal.
     last = runs[-1] if runs else None
-    goes_on = (
-        last is not None and last.ended is None and now - signs[-1] <= 2 * max(last.per, MINUTE)
-    )
+    goes_on = is_held and last is not None and last.ended is None
     closed = [
         run
         if run.ended is not None or (goes_on and run is last)
-        else evolve(run, ended=_last_before(signs, _next_start(runs, run), run.started))
+        else evolve(
+            run,
+            ended=max(
+                _signs(everything, requests, runs, run.started, _next_start(runs, run)),
+                default=run.started,
+            ),
+        )
         for run in runs
     ]
     since = last.started if last is not None and goes_on else None
@@ -174,7 +191,8 @@ def report_of(
         sent=requests,
         order=order,
         goes_on=goes_on,
-        last_sign=signs[-1] if signs else None,
+        was_interrupted=last is not None and last.ended is None and not goes_on,
+        last_sign=max(_signs(everything, requests, runs), default=None),
         states={entry.entry: _state(entry, since) for entry in everything},
     )
 
@@ -200,24 +218,22 @@ def _is_made(entry: EntryRecord) -> bool:
 
 
 def _signs(
-    entries: Iterable[EntryRecord], sent: Iterable[RequestSentRecord], runs: Iterable[RunRecord]
-) -> list[float]:
-    """List the moments at which something happened."""
-    moments: list[float | None] = [run.started for run in runs]
-    moments += [run.ended for run in runs]
-    moments += [entry.queued for entry in entries]
-    moments += [entry.saved or entry.ended for entry in entries]
-    moments += [request.at for request in sent]
-    return [moment for moment in moments if moment is not None]
+    entries: Iterable[EntryRecord],
+    sent: Iterable[RequestSentRecord],
+    runs: Iterable[RunRecord],
+    start: float = -math.inf,
+    end: float = math.inf,
+) -> Iterator[float]:
+    """Answer the moments, from the start on and before the end, at which something happened."""
+    moments = chain(
+        chain.from_iterable((run.started, run.ended) for run in runs),
+        chain.from_iterable((entry.queued, entry.saved, entry.ended) for entry in entries),
+        (request.at for request in sent),
+    )
+    return (moment for moment in moments if moment is not None and start <= moment < end)
 
 
 def _next_start(runs: Sequence[RunRecord], run: RunRecord) -> float:
     return min(
         (other.started for other in runs if other.started > run.started), default=float("inf")
     )
-
-
-def _last_before(signs: Sequence[float], end: float, start: float) -> float:
-    """Tell the last sign of life before then."""
-    lived: Callable[[float], bool] = lambda moment: start <= moment < end  # noqa: E731 (read at once)
-    return max(filter(lived, signs), default=start)

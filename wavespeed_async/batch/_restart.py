@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wavespeed_async.batch._journal import Past, PastRun
+    from wavespeed_async.batch._store import Past, PastRun
     from wavespeed_async.limits import Limits
 
 __all__ = ["snapshot_of"]

@@ -8,8 +8,9 @@ to have it; without `ended` it runs; `saved` has files.
 `sent` has one row for each request of the API, polls and lists included: `answered` is NULL where
 no answer came. Those that `counts` are in the limiter's window until `per` after their answer.
 
-`runs` has one row for each process's turn, with its limits; `ended` is NULL where it was killed, or
-still goes on.
+`runs` has one row for each process's turn, with its limits, a name for the account that pays, and
+what it has learned of how long models take; `ended` is NULL where it was killed, or still goes on.
+The run that submitted an entry last is its `payer`.
 
 An entry that is asked for again gets the number of the run that asks. So of equal requests those
 that this run has not asked for are found by one look into the index, however many there are.
@@ -24,7 +25,7 @@ __all__ = ["APPLICATION", "TABLES", "VERSION"]
 APPLICATION = 0x57534A31
 """What marks a SQLite file as a journal of this package (`WSJ1`)."""
 
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE runs (
@@ -35,6 +36,8 @@ CREATE TABLE runs (
   requests INTEGER NOT NULL,
   per REAL NOT NULL,
   concurrency INTEGER NOT NULL,
+  identity TEXT NOT NULL DEFAULT '',
+  learned TEXT,
   ended REAL
 );
 CREATE TABLE requests (
@@ -48,6 +51,7 @@ CREATE TABLE requests (
   seed INTEGER,
   queued REAL NOT NULL,
   intended REAL,
+  payer INTEGER,
   absent REAL,
   submitted REAL,
   prediction TEXT,

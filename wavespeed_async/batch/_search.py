@@ -28,6 +28,7 @@ from wavespeed_async.errors import WaveSpeedError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+    from wavespeed_async.batch._journal import EntryMark
     from wavespeed_async.models._request import Request
 
 __all__ = [
@@ -130,10 +131,19 @@ class Search:
         self._per = per
         self._now = now
         self._missing: set[Missing] = set()
+        self._leaving: dict[EntryMark, Request] = {}
         self._taken: set[str] = set()
         self._findings: dict[Missing, Finding] = {}
         self._looked = -1.0
         self._looking = anyio.Lock()
+
+    def leaves(self, mark: EntryMark, request: Request) -> None:
+        """Note that a request is being submitted: its id is not known yet."""
+        self._leaving[mark] = request
+
+    def left(self, mark: EntryMark) -> None:
+        """Note that its id is known, or that it is given up."""
+        self._leaving.pop(mark, None)
 
     async def find(self, request: Request, sent: float) -> Finding:
         """Look for a submission until it is found, or has had its time."""
@@ -154,7 +164,8 @@ class Search:
             wait = missing.sent + share * self._per - self._now()
             if wait < 0 and not is_last:
                 continue
-            await anyio.sleep(max(0.0, wait))
+            # Never longer than that: the clock may have been set back since.
+            await anyio.sleep(min(max(0.0, wait), share * self._per))
             finding = await self._look(missing)
             if isinstance(finding, Found) and (is_last or missing.is_unique):
                 self._taken.add(finding.prediction)
@@ -172,13 +183,17 @@ class Search:
             return self._findings[missing]
 
     async def _read(self, missing: Sequence[Missing]) -> Mapping[Missing, Finding]:
+        leaving = [
+            Missing(request, mark.sent) for mark, request in self._leaving.items() if mark.sent
+        ]
         try:
             items = await self._listed(missing)
         except WaveSpeedError as error:
             return dict.fromkeys(missing, Unseen(f"the API's list could not be read: {error}"))
         ids = [item["id"] for item in items if any(is_of(one, item) for one in missing)]
         foreign = await self._known(ids) | self._taken
-        return matched(missing, [item for item in items if item["id"] not in foreign])
+        left = [item for item in items if item["id"] not in foreign]
+        return matched(missing, left, leaving)
 
     async def _listed(self, missing: Sequence[Missing]) -> list[Mapping[str, Any]]:
         """Read the list back to before the first of them was sent."""
@@ -193,33 +208,58 @@ class Search:
             query["model"] = models.pop()
         found: dict[str, Mapping[str, Any]] = {}
         for number in range(1, MOST_PAGES + 1):
-            items = (await self._page({"page": number, **query})).get("items")
-            listed = items if isinstance(items, list) else []
+            page = await self._page({"page": number, **query})
+            listed = _items(page)
             for item in listed:
                 if isinstance(item, dict) and decode_id(item) is not None:
                     found[item["id"]] = item
-            if len(listed) < PAGE_SIZE:
+            total = page.get("total")
+            is_known = isinstance(total, int) and total > len(found)  # that there is more
+            if not listed or (len(listed) < PAGE_SIZE and not is_known):
                 return [*found.values()]
         message = f"it has more than {MOST_PAGES * PAGE_SIZE} predictions since then"
         raise WaveSpeedError(message)
+
+
+def _items(page: Mapping[str, Any]) -> list[Any]:
+    """Answer what a page lists; None stands for nothing, as an empty list does.
+
+    Raises:
+        WaveSpeedError: It is no page of a list: nothing can be told from it.
+    """
+    items = page.get("items", "")
+    if items is None and not page.get("total"):
+        return []
+    if not isinstance(items, list):
+        message = "it is not in the API's own format"
+        raise WaveSpeedError(message)
+    return items
 
 
 # --- which is which (pure) -----------------------------------------------------------------------
 
 
 def matched(
-    missing: Iterable[Missing], items: Sequence[Mapping[str, Any]]
+    missing: Iterable[Missing],
+    items: Sequence[Mapping[str, Any]],
+    leaving: Iterable[Missing] = (),
 ) -> dict[Missing, Finding]:
-    """Say of each missing submission which of the listed predictions it is."""
+    """Say of each missing submission which of the listed predictions it is.
+
+    What may as well be one of another kind, or one that is just being submitted, is not told apart.
+    """
     kinds: dict[str, list[Missing]] = defaultdict(list)
     for one in missing:
         kinds[f"{one.request.model} {sorted(one.fields.items(), key=str)}"].append(one)
     findings: dict[Missing, Finding] = {}
+    everything = [one for alike in kinds.values() for one in alike] + [*leaving]
     for alike in kinds.values():
         alike.sort(key=lambda one: one.sent)
         of_kind = [item for item in items if any(is_of(one, item) for one in alike)]
+        others = [one for one in everything if one not in alike]
         ids = [str(item["id"]) for item in reversed(of_kind)]  # the list has the newest first
-        if len(ids) > len(alike):
+        is_shared = any(is_of(other, item) for item in of_kind for other in others)
+        if is_shared or len(ids) > len(alike):
             findings.update(dict.fromkeys(alike, Several(tuple(ids))))
             continue
         for number, one in enumerate(alike):

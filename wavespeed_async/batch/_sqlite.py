@@ -15,55 +15,43 @@ Gone. A journal whose file was removed is written anew, from what is still open.
 
 from __future__ import annotations
 
-import json
-import os
 import sqlite3
 import stat
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from wavespeed_async.batch._entries import Known
-from wavespeed_async.batch._journal import (
-    Answered,
-    Change,
-    Claim,
-    Ended,
-    Failed,
-    Intended,
-    Missed,
-    Past,
-    PastRun,
-    Run,
-    Saved,
-    Sent,
-    Submitted,
-    Unsent,
-    Withdrawn,
-)
+from wavespeed_async.batch._lock import Lock
 from wavespeed_async.batch._reader import check_journal, told_error
 from wavespeed_async.batch._schema import APPLICATION, TABLES, VERSION
+from wavespeed_async.batch._statements import WRITERS, past_of
+from wavespeed_async.batch._store import Intended
 from wavespeed_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from wavespeed_async.batch._store import Change, Past, Run
 
 __all__ = ["SqliteStore"]
 
-ROOM = 512 * 1024
-"""Bytes that are kept free for the time when the disk is full."""
 LOG_PAGES = 64
 """Pages of the write-ahead log (256 KB) after which it is emptied: fewer than `ROOM` holds."""
 PATIENCE = 5.0
 """Seconds to wait for a reader that is in the way."""
+BROKEN = (sqlite3.Error, ValueError, TypeError, OverflowError)
+"""What SQLite raises, or what was kept in it: it may be damaged, a column of text say."""
 REMOVAL = 0.3
 """Seconds that the removal of a folder is given to end, before anything is written there again."""
-REMEMBERED = 10_000
-"""How many of the last requests are looked at when a journal is taken up: more than a window."""
+
+AT_ONCE = 500
+"""How many ids are asked for in one question."""
 
 T = TypeVar("T")
 
@@ -77,7 +65,7 @@ class SqliteStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._lock = _Lock(self._path.with_name(self._path.name + "-lock"))
+        self._lock = Lock(self._path)
         self._guard = threading.Lock()  # a call that asyncio itself has left may still be at it
         self._thread: CapacityLimiter | None = None
         self._opened: sqlite3.Connection | None = None
@@ -119,11 +107,15 @@ class SqliteStore:
     # --- taking it up ----------------------------------------------------------------------------
 
     def _open(self, run: Run) -> Past:
-        _check_place(self._path)
-        self._lock.take(self._path)
-        with told_error(self._path):
+        given = self._path
+        _check_place(given)
+        # By its real name: whatever links lead to it, it has one lock.
+        self._path = given.resolve()
+        self._lock = Lock(self._path)
+        self._lock.take(given)
+        with told_error(given):
             self._connect()
-            past = _past(self._connection)
+            past = past_of(self._connection, run)
             self._begin(run)
         self._lock.fill()
         return past
@@ -144,11 +136,11 @@ class SqliteStore:
     def _begin(self, run: Run) -> None:
         limits = run.limits
         cursor = self._connection.execute(
-            "INSERT INTO runs (started, steady, owner, requests, per, concurrency)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO runs (started, steady, owner, requests, per, concurrency, identity)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 *(run.started, run.steady, run.owner),
-                *(limits.requests, limits.per, limits.concurrency),
+                *(limits.requests, limits.per, limits.concurrency, run.identity),
             ),
         )
         self._run = cursor.lastrowid or 0
@@ -159,9 +151,12 @@ class SqliteStore:
         return any(ask(question, (digest,)).fetchone() for digest in digests)
 
     def _known(self, predictions: Sequence[str]) -> set[str]:
-        question = "SELECT 1 FROM requests WHERE prediction = ? LIMIT 1"
-        ask = self._connection.execute
-        return {one for one in predictions if ask(question, (one,)).fetchone()}
+        found: set[str] = set()
+        for start in range(0, len(predictions), AT_ONCE):  # each question reads the whole table
+            some = predictions[start : start + AT_ONCE]
+            question = f"SELECT prediction FROM requests WHERE prediction IN ({_marks(some)})"  # noqa: S608 (question marks)
+            found.update(row[0] for row in self._connection.execute(question, some))
+        return found
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -171,11 +166,11 @@ class SqliteStore:
             raise trouble
         try:
             self._transact(changes, durable=durable)
-        except sqlite3.Error:
+        except BROKEN:
             self._empty_log()
             try:
                 self._transact(changes, durable=durable)
-            except sqlite3.Error as error:
+            except BROKEN as error:
                 self._lock.empty()
                 self._empty_log()
                 message = f"{self._path}: {error}"
@@ -190,7 +185,7 @@ class SqliteStore:
         execute("BEGIN IMMEDIATE")
         try:
             for change in changes:
-                _WRITERS[type(change)](execute, change, self._run)
+                WRITERS[type(change)](execute, change, self._run)
             execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
@@ -220,13 +215,20 @@ class SqliteStore:
         time.sleep(REMOVAL)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         lost = self._connection
-        with sqlite3.connect(self._path) as copy:
-            lost.backup(copy)
-        copy.close()
+        try:
+            self._lock.keep(self._path)
+            with closing(sqlite3.connect(self._path)) as copy:
+                lost.backup(copy)
+            self._connect()
+        except (sqlite3.Error, ConfigurationError) as error:
+            if self._opened is not lost:
+                self._connection.close()
+            self._opened = lost  # all that there is: it is tried again
+            if self._lock.is_kept():
+                self._path.unlink(missing_ok=True)
+            message = f"the journal {self._path} was removed: {error}"
+            raise OSError(message) from error
         lost.close()
-        self._lock.release()
-        self._lock.take(self._path)
-        self._connect()
 
     def _empty_log(self) -> None:
         """Bring all of the log into the journal itself, so that it can begin anew."""
@@ -252,73 +254,8 @@ class SqliteStore:
             self._connection.execute("PRAGMA journal_mode = DELETE")  # one file, for all readers
 
 
-class _Lock:
-    """Hold a journal for this process, and some room on its disk."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: int | None = None
-
-    def take(self, journal: Path) -> None:
-        """Take the lock at once.
-
-        Raises:
-            ConfigurationError: Another run has it, or the file cannot be made.
-        """
-        try:
-            while self._file is None:
-                file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-                try:
-                    _lock_file(file)
-                    with suppress(FileNotFoundError):  # its last owner has just removed it
-                        if os.fstat(file).st_ino == self._path.stat().st_ino:
-                            self._file = file
-                finally:
-                    if self._file is None:
-                        os.close(file)
-        except BlockingIOError as error:
-            message = (
-                f"the journal {journal} is in use by another run: wait for its end, or stop it"
-            )
-            raise ConfigurationError(message) from error
-        except OSError as error:
-            message = f"the journal {journal} cannot be written: {error.strerror}"
-            raise ConfigurationError(message) from error
-
-    def fill(self) -> None:
-        """Take up the room, or as much of it as there is."""
-        assert self._file is not None  # noqa: S101 (it was taken)
-        with suppress(OSError):
-            os.write(self._file, bytes(ROOM))
-
-    def empty(self) -> None:
-        """Give the room back."""
-        assert self._file is not None  # noqa: S101 (it was taken)
-        with suppress(OSError):
-            os.ftruncate(self._file, 0)
-
-    def release(self) -> None:
-        """Let others have it."""
-        if self._file is not None:
-            with suppress(OSError):
-                self._path.unlink()
-            os.close(self._file)
-            self._file = None
-
-
-if sys.platform == "win32":  # pragma: no cover  # no such system among those that run the tests
-    import msvcrt
-
-    def _lock_file(file: int) -> None:
-        try:
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            raise BlockingIOError from error
-else:
-    import fcntl
-
-    def _lock_file(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
 
 
 def _check_place(path: Path) -> None:
@@ -345,9 +282,19 @@ def _may_be_written(found: os.stat_result) -> bool:
     return bool(found.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
 
 
+def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
+    """Tell whether a file holds nothing: one that was being made when its process was killed."""
+    if path.stat().st_size == 0:
+        return True
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return bool(pages == 1 and application == 0 and tables == 0)
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables of a new journal; check an old one."""
-    if path.stat().st_size == 0:
+    if _is_new(connection, path):
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         for statement in TABLES.split(";"):
@@ -358,150 +305,3 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     check_journal(connection, path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-
-
-# --- what it holds -------------------------------------------------------------------------------
-
-
-def _past(connection: sqlite3.Connection) -> Past:
-    ask = connection.execute
-    running = ask("SELECT prediction FROM requests WHERE prediction IS NOT NULL AND ended IS NULL")
-    unconfirmed = ask(
-        "SELECT intended FROM requests"
-        " WHERE intended IS NOT NULL AND absent IS NULL AND prediction IS NULL"
-    )
-    return Past(
-        runs=tuple(_past_runs(ask)),
-        sent=ask("SELECT coalesce(max(number), 0) FROM sent").fetchone()[0],
-        running=tuple(dict.fromkeys(row[0] for row in running)),
-        unconfirmed=tuple(row[0] for row in unconfirmed),
-        is_new=ask("SELECT 1 FROM requests LIMIT 1").fetchone() is None,
-    )
-
-
-def _past_runs(ask: Callable[..., sqlite3.Cursor]) -> list[PastRun]:
-    lately: dict[int, list[tuple[float, float | None]]] = {}
-    question = "SELECT run, at, answered FROM sent WHERE counts ORDER BY number DESC LIMIT ?"
-    for run, at, answered in ask(question, (REMEMBERED,)):
-        lately.setdefault(run, []).append((at, answered))
-    found = []
-    for run, requests in lately.items():
-        started, steady, owner = ask(
-            "SELECT started, steady, owner FROM runs WHERE run = ?", (run,)
-        ).fetchone()
-        after = "SELECT started, steady FROM runs WHERE run > ? ORDER BY run LIMIT 1"
-        last = max(at for at, _ in requests)
-        following = ask(after, (run,)).fetchone()
-        found.append(PastRun(started, steady, owner, following, last, tuple(requests)))
-    return found
-
-
-# --- one change ----------------------------------------------------------------------------------
-
-Execute = Callable[..., sqlite3.Cursor]
-
-
-def _claim(execute: Execute, claim: Claim, run: int) -> None:
-    wanted = claim.wanted
-    row = execute(
-        "SELECT entry, seed, intended, submitted, prediction, answer, paths FROM requests"
-        " WHERE digest = ? AND run < ? ORDER BY run DESC, number LIMIT 1",
-        (wanted.digest, run),
-    ).fetchone()
-    if row is not None:
-        entry, seed, intended, submitted, prediction, answer, paths = row
-        execute(
-            "UPDATE requests SET run = ?, position = ? WHERE entry = ?",
-            (run, claim.position, entry),
-        )
-        files = None if paths is None else tuple(json.loads(paths))
-        claim.known = Known(entry, seed, intended, submitted, prediction, answer, files)
-        return
-    (last,) = execute(
-        "SELECT max(number) FROM requests WHERE digest = ? AND run = ?", (wanted.digest, run)
-    ).fetchone()
-    exists = None if wanted.prediction is None else claim.at
-    cursor = execute(
-        "INSERT INTO requests (digest, number, run, position, model, fields, seed, queued,"
-        " intended, submitted, prediction) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *(wanted.digest, 0 if last is None else last + 1, run, claim.position),
-            *(wanted.model, wanted.fields, wanted.seed, claim.at),
-            *(exists, exists, wanted.prediction),
-        ),
-    )
-    claim.known = Known(cursor.lastrowid or 0, wanted.seed, exists, exists, wanted.prediction)
-
-
-def _sent(execute: Execute, sent: Sent, run: int) -> None:
-    execute(
-        "INSERT INTO sent (number, run, at, kind, counts) VALUES (?, ?, ?, ?, ?)",
-        (sent.number, run, sent.at, sent.kind, sent.counts),
-    )
-
-
-def _intended(execute: Execute, intended: Intended, run: int) -> None:
-    execute(
-        "UPDATE requests SET intended = ?, absent = NULL, error = NULL WHERE entry = ?",
-        (intended.sent.at, intended.entry),
-    )
-    _sent(execute, intended.sent, run)
-
-
-def _answered(execute: Execute, answered: Answered, _: int) -> None:
-    execute("UPDATE sent SET answered = ? WHERE number = ?", (answered.at, answered.number))
-
-
-def _unsent(execute: Execute, unsent: Unsent, _: int) -> None:
-    execute("DELETE FROM sent WHERE number = ?", (unsent.number,))
-
-
-def _withdrawn(execute: Execute, withdrawn: Withdrawn, _: int) -> None:
-    execute(
-        "UPDATE requests SET intended = NULL, absent = NULL WHERE entry = ?", (withdrawn.entry,)
-    )
-
-
-def _missed(execute: Execute, missed: Missed, _: int) -> None:
-    execute("UPDATE requests SET absent = ? WHERE entry = ?", (missed.at, missed.entry))
-
-
-def _submitted(execute: Execute, submitted: Submitted, _: int) -> None:
-    execute(
-        "UPDATE requests SET prediction = ?, submitted = ?, error = NULL WHERE entry = ?",
-        (submitted.prediction, submitted.at, submitted.entry),
-    )
-
-
-def _ended(execute: Execute, ended: Ended, _: int) -> None:
-    execute(
-        "UPDATE requests SET ended = coalesce(ended, ?), status = ?, inference_ms = ?, answer = ?,"
-        " error = ? WHERE entry = ?",
-        (ended.at, ended.status, ended.inference_ms, ended.answer, ended.error, ended.entry),
-    )
-
-
-def _saved(execute: Execute, saved: Saved, _: int) -> None:
-    execute(
-        "UPDATE requests SET saved = ?, paths = ?, error = NULL WHERE entry = ?",
-        (saved.at, json.dumps(saved.paths), saved.entry),
-    )
-
-
-def _failed(execute: Execute, failed: Failed, _: int) -> None:
-    execute("UPDATE requests SET error = ? WHERE entry = ?", (failed.error, failed.entry))
-
-
-_WRITERS: Mapping[type, Callable[..., None]] = {
-    Claim: _claim,
-    Sent: _sent,
-    Intended: _intended,
-    Answered: _answered,
-    Unsent: _unsent,
-    Withdrawn: _withdrawn,
-    Missed: _missed,
-    Submitted: _submitted,
-    Ended: _ended,
-    Saved: _saved,
-    Failed: _failed,
-}

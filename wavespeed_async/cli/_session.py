@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,7 +12,17 @@ from anyio import to_thread
 from attrs import frozen
 
 from wavespeed_async._client import AsyncWaveSpeed
-from wavespeed_async.batch import JournalReader, Order, Page, State, read_order, write_order
+from wavespeed_async._codec import encode_request
+from wavespeed_async.batch import (
+    JournalReader,
+    Order,
+    Page,
+    Price,
+    State,
+    priced,
+    read_order,
+    write_order,
+)
 from wavespeed_async.cli._output import emit, tell, words
 from wavespeed_async.cli._progress import progress
 from wavespeed_async.cli._results import Results, record
@@ -34,7 +45,7 @@ if TYPE_CHECKING:
 
     from wavespeed_async._events import Observer
     from wavespeed_async._prediction import Outcome
-    from wavespeed_async.batch import Estimate, Outcomes, Price
+    from wavespeed_async.batch import Estimate, Outcomes
     from wavespeed_async.cli._files import Item
     from wavespeed_async.limits import Limits
     from wavespeed_async.models import Request
@@ -43,6 +54,10 @@ __all__ = ["Plan", "Session", "estimated"]
 
 OF_ALL = (AuthenticationError, InsufficientCreditsError, PermissionDeniedError)
 """What one request meets, all later ones would meet as well."""
+FEW = 5
+LOOKED_AT = 2_000
+"""Of so many kinds of requests, among the first so many of a batch, the price is asked for while
+they are made, by one request for each; with more than these the cost is not known."""
 
 
 @frozen(kw_only=True)
@@ -138,7 +153,8 @@ class Session:
         async with plan.client(self.tally.observe) as client:
             self._results = await to_thread.run_sync(Results, plan.out)
             if plan.resubmit and plan.journal is not None:
-                _announce(await to_thread.run_sync(_unconfirmed_in, plan.journal))
+                for line in await to_thread.run_sync(list, _announced(plan.journal)):
+                    tell(line)
             try:
                 batch = client.batch(
                     self._requests(),
@@ -148,7 +164,7 @@ class Session:
                     max_cost=plan.max_cost,
                 )
                 async with progress(self.tally, client.limiter), self._paged():
-                    failure = await self._run(batch)
+                    failure = await self._run(batch, client)
             finally:
                 self._results.close()
                 self._drop_journal()
@@ -160,11 +176,11 @@ class Session:
             raise failure
         return 0 if self.tally.done == self.tally.total else 1
 
-    async def _run(self, batch: Outcomes) -> Exception | None:
+    async def _run(self, batch: Outcomes, client: AsyncWaveSpeed) -> Exception | None:
         """Run the batch; answer what it raised, a journal's word apart: that ends it in order."""
         try:
             async with batch as outcomes:
-                await self._follow(outcomes)
+                await self._follow(outcomes, client)
         except (JournalError, CostLimitError) as error:
             self._stopped = str(error)
         except Exception as error:  # noqa: BLE001 (raised by `run`, without a group around it)
@@ -175,13 +191,14 @@ class Session:
 
     # --- the page --------------------------------------------------------------------------------
 
-    async def _follow(self, outcomes: Outcomes) -> None:
+    async def _follow(self, outcomes: Outcomes, client: AsyncWaveSpeed) -> None:
         """Read outcomes, and keep the page up to date meanwhile."""
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
             if self._page is not None:
                 await to_thread.run_sync(self._order, ())
                 group.start_soon(self._page.keep)
+                group.start_soon(self._ask_prices, client)
             try:
                 await self._read(outcomes)
             except Exception as error:  # noqa: BLE001 (raised below, without a group around it)
@@ -234,6 +251,20 @@ class Session:
         again = self._plan.journal is None
         self._results.write(record(outcome, line, self._plan.out), again=again)
 
+    async def _ask_prices(self, client: AsyncWaveSpeed) -> None:
+        """Ask what a request of each kind costs, where there are few kinds: for readers only."""
+        if self._plan.max_cost is not None:
+            return  # asked for anyway
+        kinds = await to_thread.run_sync(_kinds, self._items)
+        order = await to_thread.run_sync(read_order, self._plan.out)
+        known = {(price.model, price.inputs) for price in order.prices}
+        missing = [kind for kind in kinds if kind not in known]
+        for model, inputs in missing if len(kinds) <= FEW else ():
+            estimate = await client.estimate([kinds[model, inputs]])
+            if estimate.cost is not None:
+                price = Price(model, inputs, estimate.cost, estimate.currency)
+                await to_thread.run_sync(self._order, (price,))
+
     def _order(self, prices: tuple[Price, ...]) -> None:
         """Write down how much there is in all, for those who read the journal."""
         self._priced = len(prices)
@@ -285,10 +316,15 @@ class Session:
             pace = tally.pictures_per_minute(tally.started + self.seconds)
             tell(
                 f"{tally.done} of {tally.total} done: {_counted(tally.pictures, 'picture')} in "
-                f"{self._plan.out}, {self.seconds:.1f} s, {pace:.0f} pictures/min{earlier}"
+                f"{self._plan.out}, {self.seconds:.1f} s, {pace:.0f} pictures/min"
+                f"{earlier}{self._cost()}"
             )
         if self._page is not None and self._page.trouble is not None:
             tell(f"the page could not be written: {self._page.trouble}")
+
+    def _cost(self) -> str:
+        cost = self._page.cost if self._page is not None else None
+        return "" if cost is None else f", {cost} in all"
 
 
 async def estimated(items: Sequence[Item], plan: Plan) -> Estimate:
@@ -301,21 +337,33 @@ async def estimated(items: Sequence[Item], plan: Plan) -> Estimate:
         return await client.estimate(item.request for item in items)
 
 
-def _unconfirmed_in(journal: Path) -> int:
-    """Count the submissions that a journal has without an answer."""
+def _kinds(items: Sequence[Item]) -> dict[tuple[str, str], Request]:
+    """Answer one request of each kind that has a price of its own; of a few kinds at most."""
+    kinds: dict[tuple[str, str], Request] = {}
+    for item in islice(items, LOOKED_AT):
+        kind = (item.request.model, priced(encode_request(item.request)))
+        kinds.setdefault(kind, item.request)
+        if len(kinds) > FEW:
+            break
+    return kinds
+
+
+def _announced(journal: Path) -> Iterator[str]:
+    """Say how many submissions a journal has without an answer, and what they may cost again."""
     if not journal.exists():
-        return 0
+        return
     with JournalReader(journal) as reader:
-        return sum(entry.state is State.UNCONFIRMED for entry in reader.entries())
-
-
-def _announce(unconfirmed: int) -> None:
-    if unconfirmed:
-        tell(
-            f"{unconfirmed} unconfirmed: those that the API's list does not have are submitted "
-            f"again; if they exist after all, up to {_counted(unconfirmed, 'prediction')} will be "
-            f"billed twice"
-        )
+        lost = [entry for entry in reader.entries() if entry.state is State.UNCONFIRMED]
+    if not lost:
+        return
+    order = read_order(journal.parent)
+    cost = order.cost((entry.model, entry.fields) for entry in lost)
+    price = "the price is not known" if cost is None else f"{cost:.4f} {order.currency}"
+    yield (
+        f"{len(lost)} unconfirmed: those that the API's list does not have are submitted again; if "
+        f"they exist after all, up to {_counted(len(lost), 'prediction')} will be billed twice "
+        f"({price})"
+    )
 
 
 def _counted(count: int, noun: str) -> str:

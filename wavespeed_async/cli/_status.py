@@ -32,12 +32,18 @@ def status_lines(report: Report) -> Iterator[str]:
     yield ", ".join(f"{counts[state]} {state}" for state in states)
     if report.cost is not None:
         yield f"{report.cost:.4f} {report.order.currency} for what did not fail"
+    elif report.last_sign is not None:
+        yield "the cost is not known: --dry-run asks for prices"
     if report.seconds_left is not None:
         yield f"{duration(report.seconds_left)} left"
     for reason, count in report.failures.most_common(FAILURES):
         yield f"failed {count} times: {reason}" if count > 1 else f"failed: {reason}"
     for entry in report.of(State.RUNNING):
-        yield f"running: {entry.prediction or 'on its way'}  {entry.model}"
+        if entry.asked:
+            yield f"running: {entry.prediction or 'on its way'}  {entry.model}"
+    for entry in report.of(State.RUNNING, State.MADE):
+        if not entry.asked:
+            yield f"not fetched, and not in the input any more: {entry.prediction}  {entry.model}"
     for entry in report.of(State.UNCONFIRMED):
         yield f"unconfirmed: {_lost(entry)}"
 
@@ -49,7 +55,9 @@ def _course(report: Report) -> str:
     ago = duration(max(0.0, report.now - report.last_sign))
     if report.goes_on:
         return f"goes on; last sign of life {ago} ago"
-    return f"does not go on; last sign of life {ago} ago"
+    if report.was_interrupted:
+        return f"was interrupted {ago} ago: the same command goes on"
+    return f"has ended {ago} ago"
 
 
 def _lost(entry: EntryRecord) -> str:

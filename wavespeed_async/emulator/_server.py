@@ -121,6 +121,8 @@ class _Uvicorn(uvicorn.Server):
         self.loop = asyncio.get_running_loop()
         self.is_up.set()
         await self._stopping.wait()
+        self._accept_no_more()
+        await asyncio.sleep(0)
         self.hang_up()
         await asyncio.sleep(0)  # lets the connections learn that they are closed
         if self._absence is not None:
@@ -139,19 +141,32 @@ class _Uvicorn(uvicorn.Server):
     async def left(self, seconds: float) -> None:
         """Leave, and wait until what was idle is closed."""
         self.leave(seconds)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     def leave(self, seconds: float) -> None:
         """Let nobody connect for so long; connections that are idle are closed at once."""
         self._away_until = max(self._away_until, self.loop.time() + seconds)
         if self._absence is None:
-            for server in self.servers:
-                server.close()
-            self._absence = asyncio.ensure_future(self._stay_away(self._bind()))
+            self._accept_no_more()
+            self._absence = asyncio.ensure_future(self._stay_away())
         self.close_idle()
 
-    async def _stay_away(self, bound: socket.socket) -> None:
+    def _accept_no_more(self) -> None:
+        """Stop listening, a turn of the loop before the server is closed.
+
+        Whoever was just accepted has a connection by then: asyncio loses it otherwise, unclosed.
+        """
+        for server in self.servers:
+            for listening in server.sockets:
+                self.loop.remove_reader(listening)
+
+    async def _stay_away(self) -> None:
+        await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
+        bound = self._bind()
+        self.close_idle()
         connection = partial(
             H11Protocol,
             config=self.config,
