@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wavespeed_async._latency import Latency
-    from wavespeed_async.limits import Limiter, Limits, Scarcity
+    from wavespeed_async.limits import AnyLimiter, Limits, Scarcity
     from wavespeed_async.models import Request
 
 __all__ = ["Look", "PollRule", "next_poll"]
@@ -151,7 +151,7 @@ class PollRule:
         self._loops = 0
 
     @staticmethod
-    def of(limiter: Limiter) -> PollRule:
+    def of(limiter: AnyLimiter) -> PollRule:
         """Find or make the rule that all users of a limiter share."""
         return _rules.setdefault(limiter, PollRule())
 
@@ -315,7 +315,7 @@ def _kind(request: Request | None) -> Kind | None:
     )
 
 
-_rules: WeakKeyDictionary[Limiter, PollRule] = WeakKeyDictionary()
+_rules: WeakKeyDictionary[AnyLimiter, PollRule] = WeakKeyDictionary()
 
 
 def next_poll(latency: Latency, missed: float, cost: float, interval: float) -> float:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from wavespeed_async._calls import Calls
     from wavespeed_async._prediction import Prediction
-    from wavespeed_async.limits import Limiter, Permit
+    from wavespeed_async.limits import AnyLimiter, Permit
 
 __all__ = ["Poller"]
 
@@ -310,7 +310,7 @@ class Poller:
         return self.rule.ask_in(record, age, self._limiter.limits)
 
 
-_watches: WeakKeyDictionary[Limiter, dict[str, list[_Watch]]] = WeakKeyDictionary()
+_watches: WeakKeyDictionary[AnyLimiter, dict[str, list[_Watch]]] = WeakKeyDictionary()
 """Who waits for which prediction, whichever client of a limiter it is."""
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from wavespeed_async.limits._bids import Bidder
     from wavespeed_async.limits._permit import Ask
 
-__all__ = ["PATIENCE", "RECALL", "Limiter", "paused"]
+__all__ = ["PATIENCE", "RECALL", "Limiter"]
 
 PATIENCE = 1 / 12
 """How long a poll lets submissions pass, as a share of `per`; then they take turns."""
@@ -173,7 +173,7 @@ class Limiter:
         waiter.patience = timeout if patience is None else patience
         pause = self._gate.asked_pause(now)
         if pause > max(0.0, waiter.patience):
-            raise paused(pause)
+            raise _paused(pause)
         if bidder is not None:
             self._bids.join(waiter, bidder, priority)
         else:
@@ -442,7 +442,7 @@ class Limiter:
         """End the waits that a pause makes hopeless."""
         for waiter in self._everyone():
             if waiter.patience < pause:
-                self._refuse(waiter, paused(pause))
+                self._refuse(waiter, _paused(pause))
 
     def _refuse(self, waiter: Waiter, error: Exception) -> None:
         self._dequeue(waiter)
@@ -584,8 +584,7 @@ def _seconds_since(snapshot: Mapping[str, Any]) -> float:
     return max(0.0, wall if steady < 0 else min(wall, steady))
 
 
-def paused(pause: float) -> RateLimitError:
-    """Make the error of a call that may not wait for a pause to end."""
+def _paused(pause: float) -> RateLimitError:
     text = (
         f"the API asked for a pause of {pause:.0f} s, longer than this may wait; nothing was sent"
     )

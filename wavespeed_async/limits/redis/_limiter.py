@@ -7,9 +7,9 @@ the best of them is worth a request, and its turn goes to the one that is worth 
 that nobody here needs any more goes back at once: no process hoards.
 
 What keeps the proof of `_window.py`. A request is in the window from its grant until `per` after
-its answer, which is told as seconds ago, so that neither the way to Redis nor another clock shortens
-it. A process keeps a lease; one that is silent for longer is taken for dead, and what it had on its
-way counts as given up at the end of its lease: `grace` and `per` later its room comes back. A store
+its answer, which is told as seconds ago, so that neither the way to Redis nor another clock makes
+it shorter. A process keeps a lease; one that is silent for longer is taken for dead, and what it
+had on its way counts as given up at the end of its lease: `grace` and `per` later its room comes back. A store
 that is empty, or another server than before, or that knows less than a process has seen of it, may
 have forgotten grants: it grants nothing for a lease, `grace` and `per`, while every process that is
 alive tells it what it has in flight and running. This assumes that a request reaches the API within
@@ -39,7 +39,7 @@ from attrs import asdict, define
 from wavespeed_async.errors import ConfigurationError, LimiterTimeoutError
 from wavespeed_async.limits._bids import Scarcity
 from wavespeed_async.limits._gate import FIRST_PAUSE, LONGEST_PAUSE
-from wavespeed_async.limits._limiter import PATIENCE, RECALL, Limiter, paused
+from wavespeed_async.limits._limiter import PATIENCE, RECALL, Limiter
 from wavespeed_async.limits._permit import Permit
 from wavespeed_async.limits._reserve import KEPT
 from wavespeed_async.limits._window import rules_of
@@ -55,7 +55,7 @@ from wavespeed_async.limits.redis._leases import (
 from wavespeed_async.limits.redis._outbox import Letter, Outbox, Want
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
     from wavespeed_async.limits._bids import Bidder
@@ -164,7 +164,7 @@ class RedisLimiter(Limiter):
         return self._limits
 
     @limits.setter
-    def limits(self, limits: Limits) -> None:
+    def limits(self, limits: Limits) -> None:  # noqa: ARG002 (it says how to go on)
         message = f"the limits of a RedisLimiter stay as they are ({self._limits}); make a new one"
         raise ConfigurationError(message)
 
@@ -493,13 +493,14 @@ class RedisLimiter(Limiter):
         """Tell how scarce requests and slots of the account are, as Redis told last."""
         told = self._figures
         waiting = sum(many for other, many in told.waiting if other <= priority)
+        behind = sum(many for other, many in told.waiting if other > priority)
         here = self._submissions.count(priority)
         return Scarcity(
             limits=self._limits,
             free=max(1, told.free),
             running=self.running,
             waiting=max(waiting, here),
-            behind=max(sum(many for _, many in told.waiting) - waiting, len(self._submissions) - here),
+            behind=max(behind, len(self._submissions) - here),
         )
 
     def _next_change(self, now: float) -> float:  # noqa: ARG002 (the other limiter's needs it)
