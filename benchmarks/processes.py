@@ -6,7 +6,7 @@ apart from the next one's; every request takes up to JITTER each way. All times 
 SCALE; figures are told in minutes of the account. One worker with a limiter of its own is beside
 four that share a `RedisLimiter`, in turns, so that both meet the same machine.
 
-Commands are what Redis was sent, for each request that was granted. Over counts the requests that
+Requests are those of a picture, commands what Redis was sent for each request that was granted. Over counts the requests that
 the fullest window at the API had beyond the limit. The rival is `pyrate-limiter` on the same Redis,
 with the documented limit, in front of requests that bring nothing but the count: what libraries do
 that count a request when it is sent, by the clock of its sender.
@@ -221,6 +221,7 @@ def run(worker: Any, processes: int, redis_url: str, each: int) -> dict[str, flo
         "a_minute": PER * made / (seconds * SCALE),
         "over": max(0, most - limits().requests),
         "running": running,
+        "requests": requests / made,
         "commands": sent / max(1, requests),
     }
 
@@ -266,11 +267,12 @@ def main() -> None:
 
 def tell(rows: dict[str, list[dict[str, float]]]) -> None:
     """Print medians, and of what must not be the most."""
-    print(f"{'':32}{'a minute':>10}{'over':>7}{'running':>9}{'commands':>10}")
+    print(f"{'':32}{'a minute':>10}{'over':>7}{'running':>9}{'requests':>10}{'commands':>10}")
     for name, found in rows.items():
-        rate, sent = (statistics.median(row[key] for row in found) for key in ("a_minute", "commands"))
+        keys = ("a_minute", "requests", "commands")
+        rate, asked, sent = (statistics.median(row[key] for row in found) for key in keys)
         over, running = (max(row[key] for row in found) for key in ("over", "running"))
-        print(f"{name:32}{rate:10.1f}{over:7.0f}{running:9.0f}{sent:10.2f}")
+        print(f"{name:32}{rate:10.1f}{over:7.0f}{running:9.0f}{asked:10.2f}{sent:10.2f}")
     one, many = (rows[name] for name in [*rows][:2])
     shares = [b["a_minute"] / a["a_minute"] for a, b in zip(one, many, strict=True)]
     print(f"share of one process: median {statistics.median(shares):.3f}, least {min(shares):.3f}")

@@ -9,12 +9,12 @@ that nobody here needs any more goes back at once: no process hoards.
 What keeps the proof of `_window.py`. A request is in the window from its grant until `per` after
 its answer, which is told as seconds ago, so that neither the way to Redis nor another clock makes
 it shorter. A process keeps a lease; one that is silent for longer is taken for dead, and what it
-had on its way counts as given up at the end of its lease: `grace` and `per` later its room comes back. A store
-that is empty, or another server than before, or that knows less than a process has seen of it, may
-have forgotten grants: it grants nothing for a lease, `grace` and `per`, while every process that is
-alive tells it what it has in flight and running. This assumes that a request reaches the API within
-a lease and `grace` of its turn where Redis cannot be reached meanwhile, and that Redis's clock is
-not put forward by a leap.
+had on its way counts as given up at the end of its lease: `grace` and `per` later its room comes
+back. A store that is empty, or another server than before, or that knows less than a process has
+seen of it, may have forgotten grants: it grants nothing for a lease, `grace` and `per`, while every
+process that is alive tells it what it has in flight and running. This assumes that a request
+reaches the API within a lease and `grace` of its turn where Redis cannot be reached meanwhile, and
+that Redis's clock is not put forward by a leap.
 
 Its task. A courier carries what is to be told, and keeps the lease. The limiter owns it: it begins
 with the first call in an event loop and ends with the last client that uses the limiter, with
