@@ -49,6 +49,8 @@ local function read_message()
   end
 end
 
+local TICK = 0.001  -- seconds: alarms that differ by less are the same
+
 -- One process watches the clock for all: who waits itself, if possible, and at the right moment.
 local function set_alarm()
   local at, alarm = next_change(), tonumber(meta.alarm) or math.huge
@@ -56,9 +58,9 @@ local function set_alarm()
   if at == math.huge then
     meta.timekeeper, meta.alarm = nil, nil
   elseif waits and (not meta.timekeeper or meta.timekeeper == holder
-      or at < alarm or alarm < now) then
+      or at < alarm - TICK or alarm < now) then
     meta.timekeeper, meta.alarm = holder, exact(at)
-  elseif meta.timekeeper and meta.timekeeper ~= holder and at >= alarm and alarm >= now then
+  elseif meta.timekeeper and meta.timekeeper ~= holder and at >= alarm - TICK and alarm >= now then
     return nil  -- it sleeps until then at the latest
   elseif not waits then
     local head = first_of('s') or first_of('p')

@@ -123,9 +123,10 @@ end
 
 -- When the clock alone will change something for those who wait.
 local function next_change()
+  local submission, poll = first_of('s'), first_of('p')
+  if not submission and not poll then return math.huge end
   local closed = tonumber(meta.closed_until or 0)
   if now < closed then return closed end
-  local submission, poll = first_of('s'), first_of('p')
   local at, opens = math.huge, gate_opens()
   if opens and opens > now then at = opens end
   if submission and free_slots() <= 0 then
