@@ -33,6 +33,7 @@ class Account:
     lease: float = 10.0
     now: float = 1000.0
     server: str = "a" * 40
+    script: str = SCRIPT
 
     def __attrs_post_init__(self) -> None:
         self.client.flushall()
@@ -42,7 +43,7 @@ class Account:
         seconds, microseconds = divmod(round(self.now * 1e6), 1_000_000)
         clock = {"seconds": seconds, "microseconds": microseconds}
         self.client.hset(f"{PREFIX}clock", mapping=clock)
-        script = SCRIPT.replace(SERVER, f"'{self.server}'")
+        script = self.script.replace(SERVER, f"'{self.server}'")
         answer: dict[str, Any] = json.loads(
             str(self.client.eval(script, 1, PREFIX, json.dumps(message)))
         )
