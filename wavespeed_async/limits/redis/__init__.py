@@ -12,6 +12,8 @@ Every process that is given the same Redis, account and limits shares them. It n
 
 from __future__ import annotations
 
+from wavespeed_async.errors import ConfigurationError
+
 try:
     from wavespeed_async.limits.redis._limiter import RedisLimiter
 except ModuleNotFoundError as _error:
@@ -21,6 +23,6 @@ except ModuleNotFoundError as _error:
         f"RedisLimiter needs {_error.name}, which is not installed: "
         "pip install 'wavespeed-async[redis]'"
     )
-    raise ModuleNotFoundError(_message, name=_error.name) from None
+    raise ConfigurationError(_message) from _error
 
 __all__ = ["RedisLimiter"]

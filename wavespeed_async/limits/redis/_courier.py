@@ -143,14 +143,20 @@ class Courier:
     async def run(self) -> None:
         """Carry letters until closed."""
         client = self._address.client(min(ANSWER_WITHIN, self._lease / 2))
+        failures: list[Exception] = []
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._listen)
-                await self._carry(client)
+                try:
+                    await self._carry(client)
+                except Exception as error:  # noqa: BLE001 (raised below, without a group around it)
+                    failures.append(error)
                 group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 await client.aclose()
+        if failures:
+            raise failures[0]
 
     # --- letters and answers ---------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import math
 import secrets
 from functools import partial
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from wavespeed_async.limits._slots import Slot
 
 __all__ = ["RedisLimiter"]
+
+_log = logging.getLogger("wavespeed_async")
 
 LEASE = 1 / 6
 """How long a process may be silent until it is taken for dead, as a share of `per`."""
@@ -239,10 +242,11 @@ class RedisLimiter(Limiter):
     async def _carry(self, courier: Courier) -> None:
         try:
             await courier.run()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (a bug here must leave nobody waiting)
+            _log.exception("the courier to %r failed; the next call begins anew", self._address)
             for waiter in self._everyone():
                 self._refuse(waiter, error)
-            raise
+            self._begin()
 
     # --- letters ---------------------------------------------------------------------------------
 
