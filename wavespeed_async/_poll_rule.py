@@ -43,7 +43,7 @@ from wavespeed_async.errors import ConfigurationError
 from wavespeed_async.models import RawRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from wavespeed_async._latency import Latency
     from wavespeed_async.limits import AnyLimiter, Limits, Scarcity
@@ -255,10 +255,29 @@ class PollRule:
             limits: What the account is allowed.
         """
         look.record.learn(look.missed, ready, inference)
+        self._move_cost(look.polls, ready, limits)
+
+    @staticmethod
+    def news(
+        look: Look, model: str, request: Request | None, ready: float, inference: float | None
+    ) -> list[Any]:
+        """Tell what other processes of the account may learn too, as JSON can hold it."""
+        kind = _kind(request)
+        return [model, kind and [*kind], look.missed, look.polls, ready, inference]
+
+    def hear(self, news: Sequence[Any], limits: Limits) -> None:
+        """Learn from a prediction that another process of the account has seen finished."""
+        model, kind, missed, polls, ready, inference = news
+        record = self.record(model) if kind is None else self._record_of(model, tuple(kind))
+        record.learn(missed, ready, inference)
+        self._move_cost(polls, ready, limits)
+
+    def _move_cost(self, polls: int, ready: float, limits: Limits) -> None:
+        """Move the cost by how far a picture's polls were from what its slot time pays for."""
         if self._cost is None:
             return
         paid_for = limits.requests / limits.per * ready / self._running - 2
-        wrong = (look.polls - 1) / HIT_SHARE - paid_for
+        wrong = (polls - 1) / HIT_SHARE - paid_for
         cost = self._cost * math.exp(GAIN * max(-3.0, min(3.0, wrong)))
         least = max(limits.min_poll_interval / 2, limits.per * TICK)
         self._cost = min(max(cost, least), max(least, limits.per * self._running))

@@ -91,6 +91,7 @@ class Poller:
         self._max_retries = max_retries
         self._dice = dice
         self._watches = _watches.setdefault(calls.limiter, {})
+        calls.limiter.listen(self.rule.hear)
 
     async def wait(
         self, prediction: Prediction, turn: Turn, *, attended: bool = False
@@ -243,6 +244,9 @@ class Poller:
         if watch.dated and (watch.submitted or inference):
             ready = self._limiter.now() - watch.look.born
             self.rule.learn(watch.look, ready, inference, self._limiter.limits)
+            seen = watch.seen
+            news = self.rule.news(watch.look, seen.model, seen.request, ready, inference)
+            self._limiter.pass_on(news)
 
     def _bear(self, watch: _Watch, error: WaveSpeedError, turn: Turn) -> float:
         """Bear a failed poll, and answer the pause until the next; raise what will not pass."""

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from wavespeed_async.limits._bids import Bidder
     from wavespeed_async.limits._limits import Limits
@@ -59,6 +59,14 @@ class AnyLimiter(Protocol):
 
     async def closed(self, user: object) -> None:
         """Hear that a client has closed."""
+        ...
+
+    def listen(self, hear: Callable[[Sequence[Any], Limits], None]) -> None:
+        """Have somebody hear what other processes of the account have learned."""
+        ...
+
+    def pass_on(self, news: Sequence[Any]) -> None:
+        """Tell other processes of the account what was learned here, as JSON can hold it."""
         ...
 
     async def acquire(

@@ -40,7 +40,7 @@ from wavespeed_async.limits._slots import Slot, Slots
 from wavespeed_async.limits._window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from wavespeed_async.limits._bids import Bidder
     from wavespeed_async.limits._permit import Ask
@@ -134,6 +134,12 @@ class Limiter:
 
     async def closed(self, user: object) -> None:
         """Hear that a client has closed."""
+
+    def listen(self, hear: Callable[[Sequence[Any], Limits], None]) -> None:
+        """Have somebody hear what other processes of the account have learned: there are none."""
+
+    def pass_on(self, news: Sequence[Any]) -> None:
+        """Tell other processes of the account what was learned here: there are none."""
 
     # --- permits ---------------------------------------------------------------------------------
 

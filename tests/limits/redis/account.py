@@ -114,6 +114,7 @@ class Process:
             "changes": [],
             "joins": [],
             "leaves": [],
+            "news": [],
             **told,
         }
         if enrols is not None:

@@ -56,7 +56,7 @@ from wavespeed_async.limits.redis._leases import (
 from wavespeed_async.limits.redis._outbox import Letter, Outbox, Want
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from wavespeed_async.limits._bids import Bidder
@@ -134,6 +134,7 @@ class RedisLimiter(Limiter):
         self._generation, self._sequence = "", 0
         self._courier: Courier | None = None
         self._task: asyncio.Task[None] | None = None
+        self._hear: Callable[[Sequence[Any], Limits], None] | None = None
         self._gate: GateView = GateView(self._limits.per)
         self._begin()
 
@@ -204,6 +205,14 @@ class RedisLimiter(Limiter):
         self._users.discard(user)
         if not self._users:
             await self.aclose()
+
+    def listen(self, hear: Callable[[Sequence[Any], Limits], None]) -> None:
+        """Have somebody hear what other processes of the account have learned."""
+        self._hear = hear
+
+    def pass_on(self, news: Sequence[Any]) -> None:
+        """Tell other processes of the account what was learned here, with the next letter."""
+        self._outbox.news.append(news)
 
     async def aclose(self) -> None:
         """Tell Redis that this process is gone, and end the task; a further call begins anew.
@@ -319,6 +328,9 @@ class RedisLimiter(Limiter):
                 self._enrols, self._outbox.due = True, -math.inf
             elif "grant" in letter:
                 self._take_turn(letter, now)
+            elif "news" in letter:
+                if self._hear is not None:
+                    self._hear(letter["news"], self._limits)
             else:
                 self._take_errand(letter, now)
         self._slots.forget_left(now - self._limits.abandon_after)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field, frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wavespeed_async.limits.redis._leases import Lease, LeasedSlot
 
 __all__ = ["Letter", "Outbox", "Want"]
@@ -75,6 +77,7 @@ class Letter:
     changes: tuple[_Change, ...]
     joins: tuple[Want, ...]
     leaves: tuple[Want, ...]
+    news: tuple[Sequence[Any], ...]
 
     def told(self, now: float) -> dict[str, Any]:
         """Tell it with its ages."""
@@ -88,6 +91,7 @@ class Letter:
                 [c.verb, c.slot.name, c.prediction_id, _argument(c, now)] for c in self.changes
             ],
             "joins": [want.told(now) for want in self.joins],
+            "news": [[*news] for news in self.news],
             "leaves": [[want.entry, want.kind, want.priority] for want in self.leaves],
         }
 
@@ -102,9 +106,11 @@ class Outbox:
 
     Attributes:
         due: When it is to be sent at the latest; infinity where there is nothing.
+        news: What others may learn; nothing is sent for its sake alone.
     """
 
     due: float = math.inf
+    news: list[Sequence[Any]] = field(factory=list)
     _number: int = 0
     _reports: list[_Report] = field(factory=list)
     _changes: list[_Change] = field(factory=list)
@@ -142,8 +148,10 @@ class Outbox:
         joins = [self._joins.pop(entry) for entry in [*self._joins][:AT_ONCE]]
         reports, changes, leaves = self._reports, self._changes, self._leaves
         self._reports, self._changes, self._leaves = [], [], []
+        news, self.news = self.news, []
         self.due = -math.inf if self._joins else math.inf
-        return Letter(self._number, tuple(reports), tuple(changes), tuple(joins), tuple(leaves))
+        told = tuple(reports), tuple(changes), tuple(joins), tuple(leaves), tuple(news)
+        return Letter(self._number, *told)
 
     def begin_anew(self, wants: list[Want]) -> None:
         """Forget all but who waits: the rest is told as what this process knows."""

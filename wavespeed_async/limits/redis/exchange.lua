@@ -41,6 +41,11 @@ local function read_message()
   for _, change in ipairs(message.changes) do
     CHANGES[change[1]](change[2], change[3], change[4])
   end
+  for _, news in ipairs(message.news) do
+    for _, other in ipairs(redis.call('ZRANGE', key('holders'), 0, -1)) do
+      if other ~= holder then deliver(other, {news = news}) end
+    end
+  end
   for _, entry in ipairs(message.leaves) do
     remove(holder .. ':' .. entry[1], entry[2], entry[3])
   end

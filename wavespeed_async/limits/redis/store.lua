@@ -50,10 +50,15 @@ local now = tell_time()
 
 local knocked = {}
 
--- Put something into the inbox of a process; it is knocked at once this message is answered.
-local function post(to, letter)
+-- Put something into the inbox of a process, to be read with its next message.
+local function deliver(to, letter)
   meta.posted = exact((tonumber(meta.posted) or 0) + 1)
   letter.number = tonumber(meta.posted)
   redis.call('RPUSH', key('inbox:' .. to), cjson.encode(letter))
+end
+
+-- The same for what it waits for: it is knocked when this message is answered.
+local function post(to, letter)
+  deliver(to, letter)
   knocked[to] = true
 end
