@@ -22,7 +22,16 @@ WITH_OPTIONS = (
     "import_time",
     "large_batches",
     "processes",
+WITH_OPTIONS = (
+    "emulator",
+    "import_time",
+    "large_batches",
+    "processes",
     "scale",
+    "simulation",
+    "soak",
+    "throughput",
+)
     "simulation",
     "soak",
     "throughput",
@@ -75,7 +84,7 @@ def test_throughput(tmp_path: Path) -> None:
 def test_processes(tmp_path: Path) -> None:
     """A few pictures come from four processes, and the limit holds at the API."""
     require_redis()
-    few = ["--runs", "1", "--prompts", "12", "--warm-up", "0", "--no-rival", "--json", "f.json"]
+    few = ["--runs", "1", "--prompts", "12", "--no-rival", "--json", "f.json"]
     assert "share of one process" in run(tmp_path, "processes", *few)
     for rows in read(tmp_path / "f.json").values():
         assert [row["over"] for row in rows] == [0]

@@ -41,7 +41,7 @@ class Account:
     def exchange(self, message: dict[str, Any]) -> dict[str, Any]:
         """Have the script read a message."""
         seconds, microseconds = divmod(round(self.now * 1e6), 1_000_000)
-        clock = {"seconds": seconds, "microseconds": microseconds}
+        clock: Any = {"seconds": seconds, "microseconds": microseconds}
         self.client.hset(f"{PREFIX}clock", mapping=clock)
         script = self.script.replace(SERVER, f"'{self.server}'")
         answer: dict[str, Any] = json.loads(
@@ -134,7 +134,9 @@ class Process:
                 (self.granted if "grant" in letter else self.errands).append(letter)
         return answer
 
-    def want(self, kind: str = "s", priority: int = 0, ago: float = 0.0, overdue: float = 5.0) -> list[Any]:
+    def want(
+        self, kind: str = "s", priority: int = 0, ago: float = 0.0, overdue: float = 5.0
+    ) -> list[Any]:
         """Make a place in the queue, to be joined."""
         return [next(self.entries), kind, priority, ago, 1, overdue]
 
@@ -150,5 +152,7 @@ class Process:
         self.send()
         return [letter["token"] for letter in self.granted]
 
-    def report(self, verb: str, grant: dict[str, Any], ago: float = 0.0, retry_after: float = 0.0) -> list[Any]:
+    def report(
+        self, verb: str, grant: dict[str, Any], ago: float = 0.0, retry_after: float = 0.0
+    ) -> list[Any]:
         return [verb, grant["token"], grant["passed"], ago, retry_after]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import math
-import subprocess
+import os
 import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +17,7 @@ import pytest
 
 from tests.limits.redis.server import RedisServer, free_port
 from tests.virtual import make_client, make_emulator
-from wavespeed_async import AsyncWaveSpeed, FluxDev, Limits
+from wavespeed_async import AsyncWaveSpeed, FluxDev, Limiter, Limits
 from wavespeed_async.emulator import Emulator
 from wavespeed_async.errors import ConfigurationError, LimiterTimeoutError, RateLimitError
 from wavespeed_async.limits.redis import RedisLimiter
@@ -49,9 +49,7 @@ async def _opened(
 ) -> AsyncIterator[list[RedisLimiter]]:
     """Hand out limiters of one account whose store has waited long enough."""
     async with AsyncExitStack() as stack:
-        limiters = [
-            await stack.enter_async_context(_make(redis, **settings)) for _ in range(count)
-        ]
+        limiters = [await stack.enter_async_context(_make(redis, **settings)) for _ in range(count)]
         await _until(lambda: all(not limiter._enrols for limiter in limiters))
         with redis.client() as client:
             client.hset(f"{PREFIX}meta", "closed_until", "0")
@@ -60,13 +58,13 @@ async def _opened(
 
 async def _until(condition: Any, seconds: float = 20.0) -> None:
     with anyio.fail_after(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 (what changes is in another process)
             await anyio.sleep(0.002)
 
 
 def _held(redis: RedisServer, name: str) -> int:
     with redis.client() as client:
-        return int(client.hlen(f"{PREFIX}{name}"))  # type: ignore[arg-type]  # it is a number
+        return int(client.hlen(f"{PREFIX}{name}"))
 
 
 async def _told(limiter: RedisLimiter) -> None:
@@ -455,7 +453,7 @@ async def test_an_unconfirmed_submission_is_given_up_after_a_while(redis: RedisS
 async def test_what_an_earlier_process_left_is_asked_for(redis: RedisServer) -> None:
     """`restore` takes its ids; its requests Redis has counted."""
     async with _opened(redis, 1, concurrency=1) as (limiter,):
-        other = module.Limiter(_limits())
+        other = Limiter(_limits())
         other.adopt("x")
         snapshot = other.snapshot()
         limiter.restore({**snapshot, "requests": [time.time()] * 10})
@@ -572,6 +570,17 @@ def test_another_event_loop_begins_anew(redis: RedisServer) -> None:
     anyio.run(go_on)
 
 
+async def test_a_forked_process_has_a_name_of_its_own(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limiter that was made before the fork is one process in each of the forks."""
+    limiter = _make(redis)
+    before = limiter._holder
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    async with limiter:
+        assert limiter._holder != before
+
+
 async def test_closing_from_another_loop_forgets_the_task(redis: RedisServer) -> None:
     """A task of a loop that has ended needs no end."""
     limiter = _make(redis)
@@ -651,6 +660,17 @@ async def test_an_error_of_its_own_comes_out_of_the_waits(
         await limiter.acquire(timeout=10.0)
 
 
+async def test_what_one_learns_the_others_hear(redis: RedisServer) -> None:
+    """With the next letter, and for nothing: who does not listen hears nothing."""
+    heard: list[Any] = []
+    async with _opened(redis, 3) as (first, second, third):
+        second.listen(lambda news, limits: heard.append((news, limits.requests)))
+        first.pass_on(["flux", None, 0.5, 1, 2.0, None])
+        for limiter in 2 * (first, second, third):
+            (await limiter.acquire()).answered()
+    assert heard == [(["flux", None, 0.5, 1, 2.0, None], 10)]
+
+
 # --- settings -------------------------------------------------------------------------------------
 
 
@@ -711,12 +731,8 @@ async def test_the_password_is_never_shown(caplog: pytest.LogCaptureFixture) -> 
 
 async def test_a_wrong_password_is_an_error_without_it(own_redis: RedisServer) -> None:
     """Redis refuses: it counts as unreachable, and says why."""
-    own_redis.kill()
-    own_redis.process = subprocess.Popen(
-        ["redis-server", "--port", str(own_redis.port), "--save", "", "--requirepass", "right"],
-        cwd=own_redis.folder,
-        stdout=subprocess.DEVNULL,
-    )
+    with own_redis.client() as client:
+        client.config_set("requirepass", "right")
     url = f"redis://:wr0ng@127.0.0.1:{own_redis.port}/0"
     limiter = RedisLimiter(url, account="a", unreachable_after=1.0)
     async with limiter:
@@ -783,16 +799,17 @@ async def test_a_batch_runs_through_two_clients_of_one_account(redis: RedisServe
                 async for outcome in outcomes:
                     made += outcome.error is None
 
-    api = {"requests": 30, "per": 1.0, "concurrency": 4, "latency": 0.1, "pictures": False}
+    api: dict[str, Any] = {
+        "requests": 30,
+        "per": 1.0,
+        "concurrency": 4,
+        "latency": 0.1,
+        "pictures": False,
+    }
     with Emulator(**api) as emulator:
-        async with _opened(redis, 2, **limits) as limiters:
-            async with anyio.create_task_group() as group:
-                for limiter in limiters:
-                    group.start_soon(run, limiter, emulator.url)
+        async with _opened(redis, 2, **limits) as limiters, anyio.create_task_group() as group:
+            for limiter in limiters:
+                group.start_soon(run, limiter, emulator.url)
         assert made == 16
         assert emulator.refused == 0
         assert emulator.most_requests_in_window <= 30
-
-
-
-

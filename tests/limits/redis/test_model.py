@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
-from tests.limits.redis.account import SCRIPT, Account, Process
+from tests.limits.redis.account import PREFIX, SCRIPT, Account, Process
 from wavespeed_async.limits import Limits
 from wavespeed_async.limits._window import Token, Window
 
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 LEASE = 2.0
 LIMITS = Limits(requests=3, per=10.0, concurrency=2, grace=1.0, abandon_after=15.0)
+KINDS_OF_ACTS = ["s", "s", "p", "p", "answer", "lose", "never-send", "end", "leave", "die", "beat"]
 ACTS = st.tuples(
-    st.sampled_from(["s", "s", "p", "p", "answer", "lose", "never send", "end", "leave", "die", ""]),
+    st.sampled_from(
+        ["s", "s", "p", "p", "answer", "lose", "never-send", "end", "leave", "die", ""]
+    ),
     st.integers(0, 2),
     st.sampled_from([0.0, 0.0, 0.25, 1.0, 1.5, 4.0]),
     st.integers(-1, 1),
@@ -60,7 +63,7 @@ class Course:
             want[5] = min(want[5], 100.0)
             told["joins"] = [want]
             self.waiting[who, want[0]] = (what, priority, self.account.now)
-        elif what in {"answer", "lose", "never send"} and grant is not None:
+        elif what in {"answer", "lose", "never-send"} and grant is not None:
             told = self._report(what, process, process.granted.pop(0))
         elif what == "end":
             mine = [slot for slot, (owner, _) in self.slots.items() if owner == who]
@@ -117,7 +120,7 @@ class Course:
     def _report(self, what: str, process: Process, grant: dict[str, Any]) -> dict[str, Any]:
         name, now = grant["token"], self.account.now
         self.owners.pop(name, None)
-        if what == "never send":
+        if what == "never-send":
             self.window.withdraw(self.tokens[name])
             self.slots.pop(grant["slot"], None)
             changes = [["release", grant["slot"], ""]] if grant["slot"] else []
@@ -142,15 +145,13 @@ class Course:
 
     def _note_grants(self, who: int, process: Process) -> None:
         """Read the inbox as the process will, and check each turn by the model."""
-        inbox = self.account.client.lrange(f"{{wavespeed-async:hand}}:inbox:{process.holder}", 0, -1)
+        inbox = self.account.client.lrange(f"{PREFIX}inbox:{process.holder}", 0, -1)
         assert isinstance(inbox, list)
         for letter in map(json.loads, inbox):
             if letter["token"] in self.tokens:
                 continue
             kind, priority, arrived = self.waiting.pop((who, letter["grant"]))
-            before = [
-                at for k, p, at in self.waiting.values() if (k, p) == (kind, priority)
-            ]
+            before = [at for k, p, at in self.waiting.values() if (k, p) == (kind, priority)]
             assert all(at >= arrived for at in before)
             assert self.window.free(self.account.now) > 0
             self.tokens[letter["token"]] = self.window.take()
@@ -188,7 +189,10 @@ BROKEN = {
         "redis.call('ZADD', key('times'), exact(now), token) redis.call('HSET', 'x', token,",
     ),
     "one slot too many": ("return limits.concurrency -", "return limits.concurrency + 1 -"),
-    "one request too many": ("free = math.min(free, rule[1] -", "free = math.min(free, rule[1] + 1 -"),
+    "one request too many": (
+        "free = math.min(free, rule[1] -",
+        "free = math.min(free, rule[1] + 1 -",
+    ),
     "the last first": ("exact(arrived), member)", "exact(-arrived), member)"),
     "forgets who died": ("\nsweep_holders()", "\n"),
     "keeps the slots of the dead": ("then leave_slot(flat[i], whose, died) end", "then end"),

@@ -5,16 +5,19 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.limits.redis.fleet import LEASE, LIMITS, await_all, await_made, fleet
-from tests.limits.redis.server import RedisServer, free_port
+from tests.limits.redis.server import RedisServer
 from wavespeed_async.emulator import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from redis import Redis
 
 LATENCY = 0.3
 
@@ -75,12 +78,12 @@ def test_redis_is_killed_and_comes_back_with_its_data(own_redis: RedisServer) ->
     own_redis.kill()
     data = ["--appendonly", "yes", "--appendfsync", "always"]
     own_redis.start(*data)
-    _run_through(own_redis, lambda: (own_redis.kill(), own_redis.start(*data)))
+    _run_through(own_redis, partial(_restart, own_redis, *data))
 
 
 def test_redis_is_killed_and_comes_back_empty(own_redis: RedisServer) -> None:
     """What was granted before is honoured, although no store knows of it."""
-    _run_through(own_redis, lambda: (own_redis.kill(), own_redis.start()))
+    _run_through(own_redis, partial(_restart, own_redis))
 
 
 def test_redis_fails_over_to_a_replica_that_lags(own_redis: RedisServer, tmp_path: Path) -> None:
@@ -92,7 +95,7 @@ def test_redis_fails_over_to_a_replica_that_lags(own_redis: RedisServer, tmp_pat
 
             def cut_off() -> None:
                 with own_redis.client() as main, replica.client() as other:
-                    replica.await_answer(lambda it: it.info("replication")["master_link_status"] == "up")
+                    replica.await_answer(_is_in_step)
                     other.replicaof("NO", "ONE")  # from here on it hears of nothing
                     before = main.hget("{wavespeed-async:fleet}:meta", "sequence")
                     time.sleep(0.5)
@@ -103,6 +106,11 @@ def test_redis_fails_over_to_a_replica_that_lags(own_redis: RedisServer, tmp_pat
             _run_through(own_redis, cut_off, url=f"redis://127.0.0.1:{port}/0")
     finally:
         replica.kill()
+
+
+def _restart(redis: RedisServer, *options: str) -> None:
+    redis.kill()
+    redis.start(*options)
 
 
 def _run_through(redis: RedisServer, trouble: Any, url: str = "") -> None:
@@ -119,42 +127,51 @@ def _run_through(redis: RedisServer, trouble: Any, url: str = "") -> None:
         _check(api)
 
 
+def _is_in_step(replica: Redis) -> bool:
+    told: Any = replica.info("replication")
+    return bool(told["master_link_status"] == "up")
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    for end in (source, sink):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+def _accept(listener: socket.socket, targets: list[int], pairs: list[socket.socket]) -> None:
+    """Lead each connection to the last of the targets, until the listener is closed."""
+    while True:
+        try:
+            inner, _ = listener.accept()
+        except OSError:
+            return
+        pairs.append(inner)
+        try:
+            outer = socket.create_connection(("127.0.0.1", targets[-1]))
+        except OSError:
+            inner.shutdown(socket.SHUT_RDWR)
+            continue
+        pairs.append(outer)
+        for pair in ((inner, outer), (outer, inner)):
+            threading.Thread(target=_pump, args=pair, daemon=True).start()
+
+
 @contextmanager
 def _forwarder(target: int) -> Iterator[tuple[int, Any]]:
     """Stand before a server as an address that moves to another one."""
-    port, pairs, targets = free_port(), list[socket.socket](), [target]
-    listener = socket.create_server(("127.0.0.1", port))
-
-    def pump(source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            end.close()
-
-    def accept() -> None:
-        while True:
-            try:
-                inner, _ = listener.accept()
-                outer = socket.create_connection(("127.0.0.1", targets[-1]))
-            except OSError:
-                if listener.fileno() < 0:
-                    return
-                inner.close()
-                continue
-            pairs.extend((inner, outer))
-            for pair in ((inner, outer), (outer, inner)):
-                threading.Thread(target=pump, args=pair, daemon=True).start()
-
-    thread = threading.Thread(target=accept, daemon=True)
+    pairs: list[socket.socket] = []
+    targets = [target]
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=_accept, args=(listener, targets, pairs), daemon=True)
     thread.start()
     try:
-        yield port, targets.append
+        yield listener.getsockname()[1], targets.append
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+        thread.join()
         for end in pairs:
             end.close()
-        thread.join()

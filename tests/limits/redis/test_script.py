@@ -112,7 +112,7 @@ def test_what_was_granted_between_is_heard_at_the_next_letter(client: Redis) -> 
     first.join()
     second.join()
     first.send(reports=[first.report("unsent", first.granted[0])])
-    assert len(client.lrange(f"{PREFIX}inbox:{second.holder}", 0, -1)) == 1  # type: ignore[arg-type]  # it is a list
+    assert len(client.lrange(f"{PREFIX}inbox:{second.holder}", 0, -1)) == 1
     assert len(second.tokens()) == 1
     second.send()
     assert client.lrange(f"{PREFIX}inbox:{second.holder}", 0, -1) == []
@@ -144,7 +144,11 @@ def test_the_dead_ones_predictions_are_asked_for(client: Redis) -> None:
     account.now += 0.002
     other.send()
     (errand,) = other.errands
-    assert (errand["errand"], errand["id"], errand["age"]) == (entry, "x", pytest.approx(LEASE, abs=0.01))
+    assert (errand["errand"], errand["id"], errand["age"]) == (
+        entry,
+        "x",
+        pytest.approx(LEASE, abs=0.01),
+    )
     other.send(changes=[["ask", slot, "x", 4.0]])
     account.now += 3.9
     other.send()
@@ -218,7 +222,9 @@ def test_two_submissions_of_one_prediction_hold_one_slot(client: Redis) -> None:
     assert client.hlen(f"{PREFIX}slots") == 1
     process.send(changes=[["release", second, "x"]])
     assert client.hlen(f"{PREFIX}slots") == 0
-    process.send(changes=[["attend", first, "x"], ["ask", first, "x", 0.0], ["leave", first, "x", 0.0]])
+    process.send(
+        changes=[["attend", first, "x"], ["ask", first, "x", 0.0], ["leave", first, "x", 0.0]]
+    )
     assert client.hlen(f"{PREFIX}slots") == 0
 
 
@@ -286,7 +292,7 @@ def test_a_store_that_knows_less_than_a_process_has_seen_waits_a_window(
     account = _account(client, 1)
     process = account.process("a")
     process.send()
-    kept = {str(key): client.dump(str(key)) for key in client.keys(f"{PREFIX}*")}  # type: ignore[union-attr]  # it is a list
+    kept = {str(key): client.dump(str(key)) or b"" for key in client.scan_iter(f"{PREFIX}*")}
     if lags == "another one":
         account.server = "b" * 40
         process.send()
@@ -294,7 +300,7 @@ def test_a_store_that_knows_less_than_a_process_has_seen_waits_a_window(
     process.send()
     client.flushall()
     for key, value in kept.items():
-        client.restore(key, 0, value)  # type: ignore[arg-type]  # it is bytes
+        client.restore(key, 0, value)
     process.number += 1
     assert process.send()["status"] == "enrol"
     process.send(enrols={"flights": [], "times": [], "slots": []}, joins=[process.want()])
@@ -368,7 +374,9 @@ def test_a_probe_that_brings_no_answer_is_followed_by_another(client: Redis) -> 
     first.send(joins=[first.want("p")])
     assert first.send(reports=[first.report("limited", first.granted[0])])["asked"] is False
     account.now += PER / 60 + 0.01
-    second.send(joins=[second.want("p")] * 1 + [second.want("p"), second.want("p"), second.want("p")])
+    second.send(
+        joins=[second.want("p")] * 1 + [second.want("p"), second.want("p"), second.want("p")]
+    )
     second.send(reports=[second.report("lost", second.granted[0])])
     second.send(reports=[second.report("unsent", second.granted[1])])
     assert len(second.granted) == 3
@@ -506,4 +514,4 @@ def test_an_account_of_its_own_has_a_window_of_its_own(client: Redis) -> None:
     client.set("mine", "1")
     process = account.process("a")
     process.join()
-    assert [key for key in client.keys() if not str(key).startswith(PREFIX)] == ["mine"]  # type: ignore[union-attr]  # it is a list
+    assert [key for key in client.scan_iter() if not str(key).startswith(PREFIX)] == ["mine"]

@@ -28,6 +28,7 @@ import itertools
 import json
 import logging
 import math
+import os
 import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -146,6 +147,7 @@ class RedisLimiter(Limiter):
 
     def _begin(self) -> None:
         """Begin as a process that Redis has never heard of."""
+        self._process = os.getpid()
         self._holder = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._outbox = Outbox()
@@ -238,8 +240,9 @@ class RedisLimiter(Limiter):
             raise ConfigurationError(message)
         loops = self._loops
         now = super()._enter()
-        if loops not in {0, self._loops}:
-            # What the loop before has left behind is still in its old name, whose lease runs out.
+        if loops not in {0, self._loops} or self._process != os.getpid():
+            # What the loop before has left behind is still in its old name, whose lease runs out;
+            # in a process that was forked, its parent goes on with it.
             self._task = None
             self._begin()
         if self._task is None or self._task.done():
