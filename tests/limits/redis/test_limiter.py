@@ -260,6 +260,27 @@ async def test_polls_are_granted_by_their_worth(redis: RedisServer) -> None:
         assert idle.seen[-1].free >= 1
 
 
+async def test_a_submission_goes_before_polls_that_stand_in_the_queue(redis: RedisServer) -> None:
+    """The turn of one is not taken for the other's, although one process waits for both."""
+    async with _opened(redis, 2, requests=1) as (first, second):
+        held = await first.acquire()
+        served = []
+
+        async def take(name: str, **wish: Any) -> None:
+            permit = await second.acquire(**wish)
+            served.append(name)
+            permit.withdrawn()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(take, "poll", poll=True, bidder=_Bidder(2.0)))
+            await _until(lambda: _held(redis, "waits") == 1)
+            group.start_soon(partial(take, "submission", slot=True))
+            await _told(second)
+            await anyio.sleep(0.03)
+            held.withdrawn()
+        assert served == ["submission", "poll"]
+
+
 async def test_a_poll_that_is_wanted_no_longer_gives_its_turn_back(redis: RedisServer) -> None:
     """Its worth has fallen, or it has left: the place is left, or the turn returned."""
     async with _opened(redis, 2, requests=1) as (first, second):
