@@ -22,16 +22,7 @@ WITH_OPTIONS = (
     "import_time",
     "large_batches",
     "processes",
-WITH_OPTIONS = (
-    "emulator",
-    "import_time",
-    "large_batches",
-    "processes",
     "scale",
-    "simulation",
-    "soak",
-    "throughput",
-)
     "simulation",
     "soak",
     "throughput",
