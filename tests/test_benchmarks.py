@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.limits.redis.server import require_redis
+
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 FIGURES = ROOT / "docs" / "throughput.json"
@@ -19,6 +21,7 @@ WITH_OPTIONS = (
     "emulator",
     "import_time",
     "large_batches",
+    "processes",
     "scale",
     "simulation",
     "soak",
@@ -68,6 +71,16 @@ def test_throughput(tmp_path: Path) -> None:
         assert row["lost"] == row["refused"] == 0
         assert row["ours"] > 0
         assert row["share_simulated"] > 0.3
+
+
+def test_processes(tmp_path: Path) -> None:
+    """A few pictures come from four processes, and the limit holds at the API."""
+    require_redis()
+    few = ["--runs", "1", "--prompts", "12", "--no-rival", "--json", "f.json"]
+    assert "share of one process" in run(tmp_path, "processes", *few)
+    for rows in read(tmp_path / "f.json").values():
+        assert [row["over"] for row in rows] == [0]
+        assert rows[0]["running"] <= 20
 
 
 def test_the_figures_in_docs_can_be_told_again(tmp_path: Path) -> None:

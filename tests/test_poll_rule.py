@@ -276,6 +276,22 @@ def test_the_rule_asks_seldom_and_in_time(per: float, scarcity: Scarcity, share:
 # --- what is kept ---------------------------------------------------------------------------------
 
 
+def test_what_another_process_has_seen_is_learned_as_if_seen_here() -> None:
+    """News of a finished prediction move latencies and cost as the prediction itself does."""
+    request = FluxDev(prompt="x", num_images=2)
+    told, hears = PollRule(), PollRule()
+    for known in (request, None):
+        record = told.record("flux", known)
+        look = Look(told, record, born=0.0, not_before=0.0, polls=3)
+        for rule in (told, hears):
+            rule.cost(SCARCE)
+        news = json.loads(json.dumps(told.news(look, "flux", known, 9.0, 5.0)))
+        told.learn(look, 9.0, 5.0, LIMITS)
+        hears.take_news(news, LIMITS)
+    assert hears.snapshot() == told.snapshot()
+    assert hears.cost(SCARCE) == told.cost(SCARCE) != PollRule().cost(SCARCE)
+
+
 def test_what_was_learned_can_be_kept() -> None:
     """A snapshot goes through JSON, and the rule that is restored decides the same."""
     rule = rule_of(7.0, 5)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from wavespeed_async._events import Event, Observer
     from wavespeed_async._transport import Answer, Transport, Wire
-    from wavespeed_async.limits import Ask, Bidder, Limiter, Permit
+    from wavespeed_async.limits import AnyLimiter, Ask, Bidder, Permit
     from wavespeed_async.limits._slots import Slot
     from wavespeed_async.models._request import Request
 
@@ -153,7 +153,7 @@ class Calls:
     def __init__(
         self,
         transport: Transport,
-        limiter: Limiter,
+        limiter: AnyLimiter,
         *,
         max_retries: int,
         observe: Observer | None,

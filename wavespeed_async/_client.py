@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from wavespeed_async._poll_rule import PollRule
     from wavespeed_async._transport import Transport
     from wavespeed_async.batch import Estimate, Items
-    from wavespeed_async.limits import Slot
+    from wavespeed_async.limits import AnyLimiter, Slot
     from wavespeed_async.webhooks import Headers
 
 __all__ = ["AsyncWaveSpeed"]
@@ -112,7 +112,7 @@ class _Account:
     """Hold what clients made by `with_options` share: one pool, one limiter, one poller."""
 
     transport: Transport
-    limiter: Limiter
+    limiter: AnyLimiter
     calls: Calls
     poller: Poller
     storage: Storage
@@ -203,7 +203,7 @@ class AsyncWaveSpeed:
         *,
         base_url: str | None = None,
         limits: Limits | None = None,
-        limiter: Limiter | None = None,
+        limiter: AnyLimiter | None = None,
         timeout: float = 600.0,
         max_retries: int = 3,
         transport: httpx.AsyncBaseTransport | str | None = None,
@@ -241,6 +241,7 @@ class AsyncWaveSpeed:
             deliveries.attach(self._account.poller)
         self._defaults = _Defaults(timeout, choose_seeds=choose_seeds)
         self._parent: AsyncWaveSpeed | None = None
+        limiter.opened(self)
 
     def __repr__(self) -> str:
         return f"<AsyncWaveSpeed {self._account.transport.root}, {self._account.limiter!r}>"
@@ -264,6 +265,7 @@ class AsyncWaveSpeed:
                 self._account.deliveries.detach(self._account.poller)
             with anyio.CancelScope(shield=True):
                 await self._account.transport.aclose()
+                await self._account.limiter.closed(self)
 
     def with_options(
         self,
@@ -295,7 +297,7 @@ class AsyncWaveSpeed:
         return other
 
     @property
-    def limiter(self) -> Limiter:
+    def limiter(self) -> AnyLimiter:
         """The limiter, to be shared with other clients or asked for what it sees."""
         return self._account.limiter
 
@@ -665,7 +667,7 @@ class _BatchRunner:
         self.account.calls.tell(event)
 
 
-_owners: WeakKeyDictionary[Limiter, str] = WeakKeyDictionary()
+_owners: WeakKeyDictionary[AnyLimiter, str] = WeakKeyDictionary()
 
 # --- limiters that clients share -----------------------------------------------------------------
 

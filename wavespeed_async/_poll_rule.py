@@ -56,10 +56,10 @@ from wavespeed_async.errors import ConfigurationError
 from wavespeed_async.models import RawRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from wavespeed_async._latency import Latency
-    from wavespeed_async.limits import Limiter, Limits, Scarcity
+    from wavespeed_async.limits import AnyLimiter, Limits, Scarcity
     from wavespeed_async.models import Request
 
 __all__ = ["Look", "PollRule", "next_poll"]
@@ -135,6 +135,11 @@ class Look:
         return self.model.latency if known is None and self.model is not None else known
 
     @property
+    def needed(self) -> int:
+        """Polls without which its end is not seen."""
+        return 1 if self.model is None else 0
+
+    @property
     def line(self) -> LatencyRecord | None:
         """Those that were not polled yet are worth the more the older they are."""
         stands = self.new and not (self.polls or self.missed or self.at_once)
@@ -183,7 +188,7 @@ class PollRule:
         self._loops = 0
 
     @staticmethod
-    def of(limiter: Limiter) -> PollRule:
+    def of(limiter: AnyLimiter) -> PollRule:
         """Find or make the rule that all users of a limiter share."""
         return _rules.setdefault(limiter, PollRule())
 
@@ -297,7 +302,7 @@ class PollRule:
         else:
             look.model.learn(look.missed, ready, inference)
             self._count(untold=1.0)
-        self._balance(look, ready, limits)
+        self._balance(look.polls, look.needed, ready, limits)
 
     def hear(self, look: Look, ready: float, inference: float | None, limits: Limits) -> None:
         """Learn from a prediction whose end came by a webhook; `ready` is its age then."""
@@ -307,7 +312,7 @@ class PollRule:
         look.record.learn(ready, ready, None)
         look.model.learn(look.missed if inference else ready, ready, inference)
         self._count(told=1.0)
-        self._balance(look, ready, limits)
+        self._balance(look.polls, look.needed, ready, limits)
 
     def hear_late(self, look: Look, age: float) -> None:
         """Learn of a webhook that came after a poll, so that it was not lost."""
@@ -320,13 +325,29 @@ class PollRule:
         kept = 1 - 1 / LOST_MEMORY
         self._told, self._untold = self._told * kept + told, self._untold * kept + untold
 
-    def _balance(self, look: Look, ready: float, limits: Limits) -> None:
-        """Move the cost towards where requests and slots are both used up."""
+    @staticmethod
+    def news(
+        look: Look, model: str, request: Request | None, ready: float, inference: float | None
+    ) -> list[Any]:
+        """Tell what other processes of the account may learn too, as JSON can hold it."""
+        kind = _kind(request)
+        return [model, kind and [*kind], look.missed, look.polls, ready, inference]
+
+    def take_news(self, news: Sequence[Any], limits: Limits) -> None:
+        """Learn from a prediction that another process of the account has seen finished."""
+        model, kind, missed, polls, ready, inference = news
+        self._latencies.of(model, kind and tuple(kind)).learn(missed, ready, inference)
+        self._balance(polls, 1, ready, limits)
+
+    def _balance(self, polls: int, needed: int, ready: float, limits: Limits) -> None:
+        """Move the cost towards where requests and slots are both used up.
+
+        A picture had `polls`, and cannot be seen without `needed` of them.
+        """
         if self._cost is None:
             return
-        needed = 1 if look.model is None else 0  # polls without which a picture is not seen
         paid_for = limits.requests / limits.per * ready / self._running - 1 - needed
-        wrong = (look.polls - needed) / HIT_SHARE - paid_for
+        wrong = (polls - needed) / HIT_SHARE - paid_for
         cost = self._cost * math.exp(GAIN * max(-3.0, min(3.0, wrong)))
         least = max(limits.min_poll_interval / 2, limits.per * TICK)
         self._cost = min(max(cost, least), max(least, limits.per * self._running))
@@ -429,7 +450,7 @@ def _kind(request: Request | None) -> Kind | None:
     )
 
 
-_rules: WeakKeyDictionary[Limiter, PollRule] = WeakKeyDictionary()
+_rules: WeakKeyDictionary[AnyLimiter, PollRule] = WeakKeyDictionary()
 
 
 def next_poll(latency: Latency, missed: float, cost: float, interval: float) -> float:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from wavespeed_async._calls import Calls
     from wavespeed_async._latency import LatencyRecord
     from wavespeed_async._prediction import Prediction
-    from wavespeed_async.limits import Limiter, Permit
+    from wavespeed_async.limits import AnyLimiter, Permit
 
 __all__ = ["Poller"]
 
@@ -123,6 +123,7 @@ class Poller:
         self._dice = dice
         self._waits = _waits.setdefault(calls.limiter, _Waits())
         self._watches, self._arrivals = self._waits.watches, self._waits.arrivals
+        calls.limiter.listen(self.rule.take_news)
 
     async def wait(
         self, prediction: Prediction, turn: Turn, *, attended: bool = False
@@ -353,6 +354,10 @@ class Poller:
             self.rule.learn(watch.look, ready, inference, self._limiter.limits)
             if watch.look.model is not None:
                 self._arrivals.overtake(watch.seen.id, watch.look)
+                return
+            seen = watch.seen
+            news = self.rule.news(watch.look, seen.model, seen.request, ready, inference)
+            self._limiter.pass_on(news)
 
     def _bear(self, watch: _Watch, error: WaveSpeedError, turn: Turn) -> float:
         """Bear a failed poll, and answer the pause until the next; raise what will not pass."""
@@ -420,7 +425,7 @@ class Poller:
         return self.rule.ask_in(record, age, self._limiter.limits, webhook=model is not None)
 
 
-_waits: WeakKeyDictionary[Limiter, _Waits] = WeakKeyDictionary()
+_waits: WeakKeyDictionary[AnyLimiter, _Waits] = WeakKeyDictionary()
 
 
 def _inference(prediction: Prediction) -> float | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from wavespeed_async.cli._tally import Tally
-    from wavespeed_async.limits import Limiter
+    from wavespeed_async.limits import AnyLimiter
 
 __all__ = ["progress"]
 
@@ -26,7 +26,7 @@ LINE_EVERY = 5.0
 
 
 @asynccontextmanager
-async def progress(tally: Tally, limiter: Limiter) -> AsyncIterator[None]:
+async def progress(tally: Tally, limiter: AnyLimiter) -> AsyncIterator[None]:
     """Show how far a run is while the block lasts, which is to raise nothing."""
 
     def line() -> str:

@@ -40,12 +40,12 @@ from wavespeed_async.limits._slots import Slot, Slots
 from wavespeed_async.limits._window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from wavespeed_async.limits._bids import Bidder
     from wavespeed_async.limits._permit import Ask
 
-__all__ = ["Limiter"]
+__all__ = ["PATIENCE", "RECALL", "Limiter"]
 
 PATIENCE = 1 / 12
 """How long a poll lets submissions pass, as a share of `per`; then they take turns."""
@@ -128,6 +128,18 @@ class Limiter:
     def loops(self) -> int:
         """How many event loops have used it, one after the other."""
         return self._loops
+
+    def opened(self, user: object) -> None:
+        """Hear that a client uses it."""
+
+    async def closed(self, user: object) -> None:
+        """Hear that a client has closed."""
+
+    def listen(self, hear: Callable[[Sequence[Any], Limits], None]) -> None:
+        """Have somebody hear what other processes of the account have learned: there are none."""
+
+    def pass_on(self, news: Sequence[Any]) -> None:
+        """Tell other processes of the account what was learned here: there are none."""
 
     # --- permits ---------------------------------------------------------------------------------
 

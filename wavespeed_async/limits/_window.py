@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from wavespeed_async.limits._limits import Limits
 
-__all__ = ["Token", "Window"]
+__all__ = ["Token", "Window", "rules_of"]
 
 MARGIN_SHARE, MARGIN = 0.001, 0.02
 """What is added to `per` for clocks that differ: 0.1 % and 20 ms."""
@@ -59,10 +59,7 @@ class Window:
 
     def set_limits(self, limits: Limits) -> None:
         """Follow other limits from here on; what was sent stays counted."""
-        self._rules = [(limits.requests, _padded(limits.per))]
-        if limits.burst is not None and limits.burst < limits.requests:
-            short = limits.per * limits.burst / limits.requests
-            self._rules.append((limits.burst, _padded(short)))
+        self._rules = rules_of(limits)
 
     @property
     def in_flight(self) -> int:
@@ -152,6 +149,15 @@ class Window:
     def _left_by(self, now: float, length: float) -> int:
         """Count the times of `length` ago or more; adds as `next_free` does, so that both agree."""
         return bisect_right(self._times, now, key=lambda time: time + length)
+
+
+def rules_of(limits: Limits) -> list[tuple[int, float]]:
+    """Answer what holds: so many requests in so many seconds, the margin included."""
+    rules = [(limits.requests, _padded(limits.per))]
+    if limits.burst is not None and limits.burst < limits.requests:
+        short = limits.per * limits.burst / limits.requests
+        rules.append((limits.burst, _padded(short)))
+    return rules
 
 
 def _padded(length: float) -> float:

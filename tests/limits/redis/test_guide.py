@@ -1,0 +1,39 @@
+"""The page about processes does what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wavespeed_async.emulator import Emulator
+
+if TYPE_CHECKING:
+    from tests.limits.redis.server import RedisServer
+
+PAGE = (Path(__file__).parents[3] / "docs" / "processes.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_its_program_makes_a_picture(redis: RedisServer) -> None:
+    """Given a key, the emulator's address, a Redis, and times that are scaled down."""
+    (program,) = PROGRAMS
+    scaled = {"redis://localhost:6379/0": redis.url, "Limits()": "Limits(per=1.0, grace=0.1)"}
+    for told, here in scaled.items():
+        assert told in program
+        program = program.replace(told, here)
+    with Emulator(latency=0.2, pictures=False) as emulator:
+        settings = {"WAVESPEED_API_KEY": "a-key", "WAVESPEED_BASE_URL": emulator.url}
+        ended = subprocess.run(  # noqa: S603 (the page's own program)
+            [sys.executable, "-W", "error", "-c", program],
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.stderr == ""
+        assert emulator.url in ended.stdout

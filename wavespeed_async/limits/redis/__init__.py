@@ -1,0 +1,28 @@
+"""The same limits over many processes, kept in Redis.
+
+::
+
+    limiter = RedisLimiter("redis://localhost", account="studio")
+    async with AsyncWaveSpeed(limiter=limiter) as client:
+        ...
+
+Every process that is given the same Redis, account and limits shares them. It needs the extra
+`redis`: `pip install 'wavespeed-async[redis]'`, a server of version 6.2 or later, and asyncio.
+"""
+
+from __future__ import annotations
+
+from wavespeed_async.errors import ConfigurationError
+
+try:
+    from wavespeed_async.limits.redis._limiter import RedisLimiter
+except ModuleNotFoundError as _error:
+    if (_error.name or "").partition(".")[0] != "redis":
+        raise
+    _message = (
+        f"RedisLimiter needs {_error.name}, which is not installed: "
+        "pip install 'wavespeed-async[redis]'"
+    )
+    raise ConfigurationError(_message) from _error
+
+__all__ = ["RedisLimiter"]
