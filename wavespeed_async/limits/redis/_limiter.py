@@ -38,6 +38,7 @@ import anyio
 from anyio.lowlevel import current_token
 from attrs import asdict, define
 
+from wavespeed_async._loops import LoopClock
 from wavespeed_async.errors import ConfigurationError, LimiterTimeoutError
 from wavespeed_async.limits._bids import Scarcity
 from wavespeed_async.limits._gate import FIRST_PAUSE, LONGEST_PAUSE
@@ -238,11 +239,13 @@ class RedisLimiter(Limiter):
         if not hasattr(current_token().native_token, "call_soon"):
             message = "RedisLimiter works under asyncio only: Redis's own client does"
             raise ConfigurationError(message)
+        if self._process != os.getpid():  # forked off: the name before is its parent's
+            self._clock = LoopClock()
+            self._begin()
         loops = self._loops
         now = super()._enter()
-        if loops not in {0, self._loops} or self._process != os.getpid():
-            # What the loop before has left behind is still in its old name, whose lease runs out;
-            # in a process that was forked, its parent goes on with it.
+        if loops not in {0, self._loops}:
+            # What the loop before has left behind is still in its old name, whose lease runs out.
             self._task = None
             self._begin()
         if self._task is None or self._task.done():
