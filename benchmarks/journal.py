@@ -1,9 +1,9 @@
 """What the journal costs: CPU for each request of a long batch, and pictures a minute.
 
-The first rows run a batch of REQUESTS against a server in process that answers at once and
-whose predictions are ready at once, without and with each kind of journal: the difference of their CPU time is
-what the journal costs. The others run one at the documented limits (predictions of 5 s, all times
-divided by SCALE) over real sockets, where only waiting costs: ROUNDS times each, in turns.
+The first rows run a batch of REQUESTS against a server in process that answers at once and whose
+predictions are ready at once, without and with each kind of journal: the difference of their CPU
+time is what the journal costs. The others run one at the documented limits (predictions of 5 s, all
+times divided by SCALE) over real sockets, where only waiting costs: ROUNDS times each, in turns.
 
     python benchmarks/journal.py [REQUESTS] [PROMPTS] [SCALE] [ROUNDS] [--postgres ADDRESS]
 """
