@@ -1,13 +1,30 @@
-"""What all tests share: both event loops, and clocks that jump."""
+"""What all tests share: both event loops, clocks that jump, and a real PostgreSQL."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.batch.postgres import Server, binaries, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Run each async test on asyncio and on trio, by the real clock."""
     return request.param, {}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """Run a PostgreSQL server; where there is none, skip, but never among the project's checks."""
+    programs = binaries()
+    if programs is None and not os.environ.get("CI"):
+        pytest.skip("PostgreSQL is not installed")
+    assert programs is not None, "PostgreSQL is not installed"
+    with serving(programs) as server:
+        yield server

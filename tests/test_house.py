@@ -81,6 +81,7 @@ WITH_EXTRAS = (
     "backends",
     "limits.redis",
     "deliveries.redis",
+    "batch.postgres",
     "_aiohttp",
 )
 

@@ -9,7 +9,6 @@ import os
 import random
 import secrets
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, WeakSet
@@ -28,7 +27,8 @@ from wavespeed_async.batch import (
     Outcomes,
     Plain,
     Prices,
-    SqliteStore,
+    folder_of,
+    store_of,
 )
 from wavespeed_async.batch import estimate as estimate_of
 from wavespeed_async.errors import APIConnectionError, ConfigurationError, InvalidRequestError
@@ -45,6 +45,7 @@ from wavespeed_async.webhooks import TOLERANCE, check_url, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from pathlib import Path
     from types import TracebackType
 
     import httpx
@@ -502,7 +503,9 @@ class AsyncWaveSpeed:
                 of any length: it is read no further than the limits allow. It is read on the event
                 loop, so what blocks belongs into an async iterable.
             journal: A file that keeps what is sent and made; it is made if need be. One process at
-                a time uses it, and only for requests of which it knows some.
+                a time uses it, and only for requests of which it knows some. Or an address in
+                PostgreSQL, `postgresql://host/database?journal=NAME`, for workers on several hosts:
+                whichever is given the requests again goes on (`docs/journals.md`).
             save_to: A folder to write the outputs to, beside the run.
             resubmit_unconfirmed: With a journal: submit again what may have been submitted and is
                 not in the API's list. If it exists after all, it is billed twice.
@@ -522,8 +525,12 @@ class AsyncWaveSpeed:
         runner = _BatchRunner(self._account, self._called_at(webhook))
         course: Plain | Journaled = Plain(runner)
         if journal is not None:
-            store, folder = SqliteStore(journal), Path(journal).parent
-            course = Journaled(runner, store, folder, resubmit=resubmit_unconfirmed)
+            course = Journaled(
+                runner,
+                store_of(journal),
+                folder_of(journal, save_to),
+                resubmit=resubmit_unconfirmed,
+            )
         budget = None if max_cost is None else Budget(max_cost, Prices(runner.price))
         return Outcomes(course, requests, width=runner.width, save_to=save_to, budget=budget)
 

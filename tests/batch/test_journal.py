@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
-from wavespeed_async.batch import JournalReader, SqliteStore, State
+from tests.batch.steps import ID, LIMITS, claimed, entry_of, opened, read
+from wavespeed_async.batch import JournalReader, SqliteStore
 from wavespeed_async.batch import _lock as lock_module
 from wavespeed_async.batch import _sqlite as sqlite_module
-from wavespeed_async.batch._entries import Wanted
 from wavespeed_async.batch._journal import EntryMark, Journal
 from wavespeed_async.batch._lock import is_held
 from wavespeed_async.batch._schema import VERSION
 from wavespeed_async.batch._store import (
     Change,
     Claim,
-    Ended,
-    Failed,
-    Missed,
     Past,
     Run,
     Saved,
@@ -32,192 +27,21 @@ from wavespeed_async.batch._store import (
     Withdrawn,
 )
 from wavespeed_async.errors import ConfigurationError, JournalError
-from wavespeed_async.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
-
-    from wavespeed_async.batch import EntryRecord
-    from wavespeed_async.batch._store import Store
-
-LIMITS = Limits(grace=3.0)
-ID = "6488c2754f6f4dfea924382fa14d11bd"
-
-
-@asynccontextmanager
-async def opened(store: Store, owner: str = "me") -> AsyncIterator[tuple[Journal, Past]]:
-    """Open a journal, and have it written."""
-    journal = Journal(store, owner=owner, limits=LIMITS)
-    past = await journal.open()
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(journal.keep_writing)
-            yield journal, past
-            journal.finish()
-    finally:
-        await journal.close()
-
-
-async def claimed(journal: Journal, digest: bytes = b"a", position: int = 0) -> Claim:
-    """Ask for an entry."""
-    fields = json.dumps({"prompt": "a", "size": "64*64"})
-    claim = Claim(Wanted(digest, "m/m", fields, 7), position, journal.now())
-    await journal.until(journal.put(claim))
-    return claim
-
-
-def entry_of(claim: Claim) -> int:
-    """Answer the entry's number."""
-    assert claim.known is not None
-    return claim.known.entry
-
-
-def read(path: Path) -> list[EntryRecord]:
-    """Read all entries."""
-    with JournalReader(path) as reader:
-        return [*reader.entries()]
-
-
-def ended(entry: int, status: str = "completed") -> Ended:
-    """Say how it ended."""
-    return Ended(entry, 5.0, status, 1500, json.dumps({"outputs": ["https://x/1"]}), None)
-
-
-# --- an entry, step by step ----------------------------------------------------------------------
-
-
-async def test_an_entry_goes_from_state_to_state(tmp_path: Path) -> None:
-    """Each step is in the file as soon as it was waited for, and tells where the entry stands."""
-    path = tmp_path / "deep" / "j.sqlite"
-    async with opened(SqliteStore(path)) as (journal, past):
-        assert past.is_new
-        entry = entry_of(await claimed(journal))
-        mark = EntryMark(journal, entry)
-
-        async def state(*changes: Change) -> State:
-            for change in changes:
-                journal.put(change)
-            await journal.flush()
-            await anyio.sleep(0.02)
-            return read(path)[0].state
-
-        assert await state() is State.QUEUED
-        assert read(path)[0].prompt == "a"
-        number = await journal.sending("submit", counts=True, mark=mark)
-        assert await state() is State.UNCONFIRMED
-        journal.answered(number, lost=False)
-        mark.withdrawn()
-        assert await state() is State.QUEUED
-        await journal.sending("submit", counts=True, mark=mark)
-        assert await state(Missed(entry, 2.0)) is State.UNCONFIRMED
-        assert read(path)[0].absent == 2.0
-        assert await state(Submitted(entry, 3.0, ID)) is State.RUNNING
-        assert await state(ended(entry)) is State.MADE
-        assert await state(Saved(entry, 6.0, ("1.png",))) is State.SAVED
-        assert await state(Failed(entry, 7.0, "why")) is State.SAVED
-    (record,) = read(path)
-    assert (record.prediction, record.outputs, record.paths) == (ID, ("https://x/1",), ("1.png",))
-    assert (record.ready, record.size, record.error, record.seed) == (4.5, "64*64", "why", 7)
-    assert [*tmp_path.glob("deep/*")] == [path]  # one file is left
-
-
-async def test_what_ended_badly_is_told(tmp_path: Path) -> None:
-    """A prediction that failed is a failed entry; where the API tells no time, its end is seen."""
-    path = tmp_path / "j"
-    async with opened(SqliteStore(path)) as (journal, _):
-        entry = entry_of(await claimed(journal))
-        journal.put(Ended(entry, 5.0, "failed", None, json.dumps({"outputs": []}), "no"))
-        with JournalReader(path) as reader:
-            await journal.flush()
-            await anyio.sleep(0.02)
-            assert reader.count()[State.FAILED] == 1
-    (record,) = read(path)
-    assert (record.state, record.ready, record.error) == (State.FAILED, 5.0, "no")
-
-
-async def test_a_reader_sees_requests_runs_and_changes(tmp_path: Path) -> None:
-    """Requests of the API and runs are listed; a reader can tell that something was written."""
-    path = tmp_path / "j"
-    async with opened(SqliteStore(path)) as (journal, _):
-        lost = await journal.sending("poll", counts=True, mark=None)
-        gone = await journal.sending("list", counts=True, mark=None)
-        with JournalReader(path) as reader:
-            before = reader.version()
-            journal.answered(lost, lost=True)
-            journal.unsent(gone)
-            await journal.sending("poll", counts=False, mark=None)
-            await claimed(journal)
-            assert reader.version() != before
-            first, second = reader.sent()
-            assert (first.kind, first.counts, second.counts) == ("poll", True, False)
-            assert first.answered is not None
-            assert first.answered - first.at >= LIMITS.grace
-            assert second.answered is None
-            assert [*reader.sent(since=first.at + 1e9)] == []
-            assert reader.runs()[0].ended is None
-    with JournalReader(path) as reader:
-        (run,) = reader.runs()
-        assert run.ended is not None
-        assert (run.requests, run.per, run.concurrency) == (120, 60.0, 20)
-        assert reader.count()[State.QUEUED] == 1
-
-
-async def test_equal_requests_have_entries_of_their_own(tmp_path: Path) -> None:
-    """Equal requests are told apart by their number, in this run and the next."""
-    store = SqliteStore(tmp_path / "j")
-    async with opened(store) as (journal, _):
-        first = [entry_of(await claimed(journal, b"a", n)) for n in range(3)]
-        other = entry_of(await claimed(journal, b"b"))
-        assert len({*first, other}) == 4
-    async with opened(store) as (journal, past):
-        assert not past.is_new
-        assert await journal.knows([b"x", b"a"])
-        assert not await journal.knows([b"x"])
-        again = [entry_of(await claimed(journal, b"a", n)) for n in range(4)]
-        assert again[:3] == first
-        assert again[3] not in first
-    records = read(tmp_path / "j")
-    assert [record.asked for record in records] == [True] * 4 + [False]
-
-
-async def test_a_journal_tells_what_was_left(tmp_path: Path) -> None:
-    """Taken up again, it tells what runs, what is unconfirmed, and what was sent lately."""
-    store = SqliteStore(tmp_path / "j")
-    async with opened(store) as (journal, _):
-        running, lost, absent = [entry_of(await claimed(journal, bytes([n]))) for n in range(3)]
-        for entry in (lost, absent):
-            await journal.sending("submit", counts=True, mark=EntryMark(journal, entry))
-        journal.put(Missed(absent, 1.0))
-        journal.put(Submitted(running, 1.0, ID))
-        assert await journal.known([ID, "other"]) == {ID}
-    async with opened(store) as (_, past):
-        assert past.running == (ID,)
-        assert len(past.unconfirmed) == 1
-        assert past.sent == 2
-        ((_, _, owner, following, _, requests),) = [
-            (run.started, run.steady, run.owner, run.next, run.last, run.requests)
-            for run in past.runs
-        ]
-        assert (owner, following) == ("me", None)
-        assert [answered for _, answered in requests] == [None, None]
-    async with opened(store) as (journal, past):
-        await journal.sending("poll", counts=True, mark=None)
-        assert past.runs[0].next is not None
 
 
 # --- who may use it ------------------------------------------------------------------------------
 
 
-async def test_a_second_run_is_turned_away_at_once(tmp_path: Path) -> None:
-    """While a run has the journal another gets a clear error; afterwards it may have it."""
-    path = tmp_path / "j"
-    async with opened(SqliteStore(path)):
-        other = Journal(SqliteStore(path), owner="b", limits=LIMITS)
-        with pytest.raises(ConfigurationError, match="in use by another run"):
-            await other.open()
-    async with opened(SqliteStore(path)):
-        pass
+async def test_a_run_leaves_one_file(tmp_path: Path) -> None:
+    """Folders are made, and what helped during the run is gone after it."""
+    path = tmp_path / "deep" / "j.sqlite"
+    async with opened(SqliteStore(path)) as (journal, _):
+        await claimed(journal)
+    assert [*tmp_path.glob("deep/*")] == [path]
 
 
 async def test_a_lock_that_was_removed_meanwhile_is_taken_again(
@@ -478,17 +302,6 @@ async def test_changes_are_written_together() -> None:
     assert len(calls) <= 3
 
 
-async def test_an_intent_that_is_cancelled_is_taken_back(tmp_path: Path) -> None:
-    """A submission that is cancelled while its intent is written has none."""
-    path = tmp_path / "j"
-    async with opened(SqliteStore(path)) as (journal, _):
-        entry = entry_of(await claimed(journal))
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await journal.sending("submit", counts=True, mark=EntryMark(journal, entry))
-    assert read(path)[0].state is State.QUEUED
-
-
 async def test_a_full_disk_leaves_room_for_what_was_paid(tmp_path: Path) -> None:
     """On a full disk an intent fails, and an id is still written: room was kept for it."""
     path = tmp_path / "j"
@@ -647,15 +460,3 @@ async def test_a_journal_made_read_only_stops_submissions(tmp_path: Path) -> Non
             await journal.sending("submit", counts=True, mark=EntryMark(journal, entry))
         journal.put(Submitted(entry, 1.0, ID))
     assert read(path)[0].prediction == ID
-
-
-async def test_a_failed_transaction_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Of changes that cannot all be written none is."""
-    path = tmp_path / "j"
-    store = SqliteStore(path)
-    async with opened(store) as (journal, _):
-        claim = Claim(Wanted(b"a"), 0, 1.0)
-        odd: Any = Saved(1, object(), ())  # type: ignore[arg-type]  # what SQLite has not
-        with pytest.raises(OSError, match="type"):
-            await store.write([claim, odd], durable=True)
-        assert not await journal.knows([b"a"])

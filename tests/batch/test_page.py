@@ -18,9 +18,10 @@ import pytest
 from PIL import Image
 
 from tests.batch.journals import Row, made, write_journal
-from wavespeed_async.batch import JournalReader, Order, Page, Price, _page, write_order, write_page
+from wavespeed_async.batch import Order, Page, Price, _page, write_order, write_page
 from wavespeed_async.batch._lock import Lock
 from wavespeed_async.batch._order import priced
+from wavespeed_async.batch._sqlite_file import SqliteSource
 from wavespeed_async.batch._thumbnails import make_thumbnails
 from wavespeed_async.errors import ConfigurationError
 
@@ -258,11 +259,11 @@ async def test_a_journal_that_cannot_be_read_is_trouble(
 ) -> None:
     """A journal that is busy just then is read another time."""
 
-    def busy(_: object) -> None:
+    def busy(*_: object) -> None:
         message = "database is locked"
         raise sqlite3.OperationalError(message)
 
-    monkeypatch.setattr(JournalReader, "runs", busy)
+    monkeypatch.setattr(SqliteSource, "ask", busy)
     page = Page(write_journal(tmp_path / "journal.sqlite", []))
     await page.finish(hurry=False)
     assert "database is locked" in str(page.trouble)

@@ -6,6 +6,7 @@ from wavespeed_async.batch._entries import in_short, wanted
 from wavespeed_async.batch._journaled import Journaled
 from wavespeed_async.batch._order import Order, Price, priced, read_order, write_order
 from wavespeed_async.batch._page import Page, write_page
+from wavespeed_async.batch._place import folder_of, is_address, store_of
 from wavespeed_async.batch._plain import Plain
 from wavespeed_async.batch._reader import JournalReader
 from wavespeed_async.batch._records import EntryRecord, RequestSentRecord, RunRecord, State
@@ -36,10 +37,13 @@ __all__ = [
     "State",
     "Store",
     "estimate",
+    "folder_of",
     "in_short",
+    "is_address",
     "priced",
     "read_order",
     "read_report",
+    "store_of",
     "wanted",
     "write_order",
     "write_page",

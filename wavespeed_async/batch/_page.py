@@ -20,6 +20,7 @@ import anyio
 from anyio import from_thread, to_thread
 
 from wavespeed_async.batch._order import write_whole
+from wavespeed_async.batch._place import folder_of
 from wavespeed_async.batch._plots import plots
 from wavespeed_async.batch._records import State, text_of
 from wavespeed_async.batch._report import read_report, reason
@@ -58,18 +59,25 @@ class Page:
     """Keep the page of a batch up to date; whatever is the matter with it, the batch goes on.
 
     Args:
-        journal: The batch's journal; the page is put beside it.
+        journal: The batch's journal; the page is put beside its file.
         total: How many requests the input has.
+        folder: Of a journal in a database: the folder of the pictures, where the page is put.
 
     Attributes:
         trouble: Why it could not be written, if so.
         cost: What the batch has cost so far, with its currency, where that is known.
     """
 
-    def __init__(self, journal: Path, total: int | None = None) -> None:
+    def __init__(
+        self,
+        journal: str | os.PathLike[str],
+        total: int | None = None,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.trouble: Exception | None = None
         self.cost: str | None = None
         self._journal = journal
+        self._folder = folder
         self._total = total
         self._every = EVERY
 
@@ -95,25 +103,32 @@ class Page:
             self.trouble = None
 
     def _write_now(self, seconds: float) -> None:
-        report = read_report(self._journal, total=self._total)
+        report = read_report(self._journal, self._folder, total=self._total)
         if report.cost is not None:
             self.cost = f"{report.cost:.4f} {report.order.currency}"
-        _write(report, self._journal.parent, seconds, self._every, from_thread.check_cancelled)
+        folder = folder_of(self._journal, self._folder)
+        _write(report, folder, seconds, self._every, from_thread.check_cancelled)
 
 
-def write_page(journal: Path, *, total: int | None = None) -> Path:
+def write_page(
+    journal: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    total: int | None = None,
+) -> Path:
     """Write the page of a batch beside its journal, and answer where; this blocks.
 
     Args:
         journal: The batch's journal.
+        folder: Of a journal in a database: the folder of the pictures, where the page is put.
         total: How many requests the input has, where the caller knows.
 
     Raises:
         ConfigurationError: There is no journal, Jinja2 is missing, or the file is somebody else's.
         OSError: It cannot be written.
     """
-    report = read_report(journal, total=total)
-    return _write(report, journal.parent, math.inf, EVERY, lambda: None)
+    report = read_report(journal, folder, total=total)
+    return _write(report, folder_of(journal, folder), math.inf, EVERY, lambda: None)
 
 
 def _write(

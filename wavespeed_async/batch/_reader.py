@@ -1,7 +1,7 @@
 """Read a journal, from any process, while another one writes it.
 
 It is read without a lock: each question sees the journal as it was at one moment. Everything here
-blocks (files), so in an event loop it belongs into a thread.
+blocks (files, a database), so in an event loop it belongs into a thread.
 
 ::
 
@@ -12,47 +12,32 @@ blocks (files), so in an event loop it belongs into a thread.
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from wavespeed_async.batch._place import source_of
 from wavespeed_async.batch._records import EntryRecord, RequestSentRecord, RunRecord, State
-from wavespeed_async.batch._schema import APPLICATION, VERSION
-from wavespeed_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
-__all__ = ["JournalReader", "check_journal", "told_error"]
+__all__ = ["JournalReader"]
 
 
 class JournalReader:
     """Read a journal; nothing is ever written to it.
 
     Args:
-        path: The journal's file.
+        journal: The journal's file, or its address in PostgreSQL.
 
     Raises:
         ConfigurationError: There is none, it is of another version, or damaged.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path: Path = Path(path)
-        if not self.path.is_file():
-            message = f"there is no journal at {path}"
-            raise ConfigurationError(message)
-        with told_error(self.path):
-            uri = f"{self.path.absolute().as_uri()}?mode=ro"
-            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-        try:
-            with told_error(self.path):
-                check_journal(self._connection, self.path)
-        except BaseException:
-            self._connection.close()
-            raise
+    def __init__(self, journal: str | os.PathLike[str]) -> None:
+        self._source = source_of(journal)
 
     def __enter__(self) -> Self:
         return self
@@ -66,12 +51,27 @@ class JournalReader:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the file, or the connection."""
+        self._source.close()
 
     def version(self) -> int:
         """Answer a number that is another one whenever something was written in between."""
-        return int(self._one("PRAGMA data_version"))
+        with self._source.told():
+            return self._source.version()
+
+    def now(self) -> float:
+        """Tell the time by the clock of the journal's times."""
+        with self._source.told():
+            return self._source.now()
+
+    def is_held(self) -> bool:
+        """Tell whether a process has the journal open to write it."""
+        with self._source.told():
+            return self._source.is_held()
+
+    def told(self) -> AbstractContextManager[None]:
+        """Answer the context in which what is damaged or fails is a `ConfigurationError`."""
+        return self._source.told()
 
     def entries(self) -> Iterator[EntryRecord]:
         """Read all entries in the order of the input of the last run, then those of earlier ones.
@@ -79,39 +79,38 @@ class JournalReader:
         An input that was changed leaves entries behind that nobody asks for any more: `asked`.
         """
         last = self._one("SELECT max(run) FROM runs")
-        rows = self._connection.execute(f"{_ENTRIES} ORDER BY run DESC, position", (last,))
-        with told_error(self.path):
-            yield from map(_entry, rows)
+        with self._source.told():
+            yield from map(
+                _entry, self._source.ask(f"{_ENTRIES} ORDER BY run DESC, position", last)
+            )
 
     def sent(self, since: float = 0.0) -> Iterator[RequestSentRecord]:
         """Read the requests of the API that were sent since then, in their order."""
-        rows = self._connection.execute(
-            "SELECT at, answered, kind, counts FROM sent WHERE at >= ? ORDER BY at", (since,)
-        )
-        return (
-            RequestSentRecord(at=at, answered=answered, kind=kind, counts=bool(counts))
-            for at, answered, kind, counts in rows
-        )
+        question = "SELECT at, answered, kind, counts FROM sent WHERE at >= ? ORDER BY at"
+        with self._source.told():
+            for at, answered, kind, counts in self._source.ask(question, since):
+                yield RequestSentRecord(at=at, answered=answered, kind=kind, counts=bool(counts))
 
     def runs(self) -> list[RunRecord]:
         """List the turns of all processes, the last one last."""
-        rows = self._connection.execute(
-            "SELECT started, ended, requests, per, concurrency FROM runs ORDER BY run"
-        )
-        return [
-            RunRecord(started=started, ended=ended, requests=count, per=per, concurrency=most)
-            for started, ended, count, per, most in rows
-        ]
+        question = "SELECT started, ended, requests, per, concurrency FROM runs ORDER BY run"
+        with self._source.told():
+            return [
+                RunRecord(started=started, ended=ended, requests=count, per=per, concurrency=most)
+                for started, ended, count, per, most in self._source.ask(question)
+            ]
 
     def count(self) -> Mapping[State, int]:
         """Count the entries that the last run has asked for, by where they stand."""
         last = self._one("SELECT max(run) FROM runs")
-        rows = self._connection.execute(_COUNT, (last,))
-        counted = dict.fromkeys(State, 0)
-        return {**counted, **{State(state): number for state, number in rows}}
+        with self._source.told():
+            rows = self._source.ask(_COUNT, last)
+            counted = dict.fromkeys(State, 0)
+            return {**counted, **{State(state): number for state, number in rows}}
 
     def _one(self, question: str) -> Any:
-        return self._connection.execute(question).fetchone()[0]
+        with self._source.told():
+            return next(iter(self._source.ask(question)))[0]
 
 
 _ENTRIES = """
@@ -152,55 +151,3 @@ def _entry(row: Any) -> EntryRecord:
         kept_paths=row[15],
         error=row[16],
     )
-
-
-# --- is it one -----------------------------------------------------------------------------------
-
-
-def check_journal(connection: sqlite3.Connection, path: Path) -> None:
-    """Make sure that a file is a journal of this version, and whole.
-
-    Raises:
-        ConfigurationError: It is not; the message says what to do.
-    """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION:
-        message = f"{path} is no journal of this package: name another file"
-        raise ConfigurationError(message)
-    if version != VERSION:
-        message = (
-            f"the journal {path} is of version {version}, this package reads version {VERSION}: "
-            f"go on with the package that wrote it, or name another file for other requests"
-        )
-        raise ConfigurationError(message)
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
-
-
-@contextmanager
-def told_error(path: Path) -> Iterator[None]:
-    """Say in this package's terms what SQLite cannot do with a file.
-
-    Raises:
-        ConfigurationError: It is damaged, or cannot be read.
-    """
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if str(error).startswith("Could not decode"):
-            raise _damaged(path, error) from error
-        message = f"the journal {path} cannot be used: {error}"
-        raise ConfigurationError(message) from error
-    except (sqlite3.DatabaseError, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> ConfigurationError:
-    message = (
-        f"the journal {path} is damaged ({error}): put a copy of it back. Without one, move it "
-        f"away; then all requests are sent, and billed, again. What it had submitted is in the "
-        f"API's list for 7 days"
-    )
-    return ConfigurationError(message)

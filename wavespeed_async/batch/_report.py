@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from wavespeed_async.batch._lock import is_held as is_in_use
 from wavespeed_async.batch._order import Order, read_order
-from wavespeed_async.batch._reader import JournalReader, told_error
+from wavespeed_async.batch._place import folder_of
+from wavespeed_async.batch._reader import JournalReader
 from wavespeed_async.batch._records import State
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from wavespeed_async.batch._records import EntryRecord, RequestSentRecord, RunRecord
 
@@ -130,28 +129,34 @@ class Report:
         return begun[-1] if begun else self.runs[0]
 
 
-def read_report(journal: Path, *, total: int | None = None) -> Report:
+def read_report(
+    journal: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    total: int | None = None,
+) -> Report:
     """Read a journal, and what stands beside it; this blocks.
 
     Args:
-        journal: Its file.
+        journal: Its file, or its address.
+        folder: Of an address: the folder of the pictures, where it stands what the batch is in all.
         total: How many requests the input has, where that is known better than by `order.json`.
 
     Raises:
         ConfigurationError: There is none, it is of another version, damaged, or busy.
     """
-    order = read_order(journal.parent)
+    order = read_order(folder_of(journal, folder))
     if total is not None:
         order = evolve(order, total=total)
-    with JournalReader(journal) as reader, told_error(journal):
+    with JournalReader(journal) as reader, reader.told():
         # Asked first: a run that ends meanwhile has its end in what is read afterwards.
-        is_held = is_in_use(journal)
+        is_held = reader.is_held()
         return report_of(
             reader.entries(),
             reader.runs(),
             reader.sent(),
             order=order,
-            now=time.time(),
+            now=reader.now(),
             is_held=is_held,
         )
 

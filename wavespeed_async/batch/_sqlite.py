@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from wavespeed_async.batch._lock import Lock
-from wavespeed_async.batch._reader import check_journal, told_error
 from wavespeed_async.batch._schema import APPLICATION, TABLES, VERSION
+from wavespeed_async.batch._sqlite_file import check_journal, told_error
 from wavespeed_async.batch._statements import WRITERS, past_of
 from wavespeed_async.batch._store import Intended
 from wavespeed_async.errors import ConfigurationError

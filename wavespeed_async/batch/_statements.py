@@ -1,11 +1,13 @@
-"""The SQL of a journal in SQLite: what it holds, and each change. `_schema.py` has its tables."""
+"""The SQL of a journal: what it holds, and each change. `_schema.py` has its tables.
+
+It is SQLite's, and where PostgreSQL has another word, that stands in `postgres/`.
+"""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wavespeed_async.batch._entries import Known
 from wavespeed_async.batch._store import (
@@ -38,7 +40,25 @@ REMEMBERED = 10_000
 # --- what it holds -------------------------------------------------------------------------------
 
 
-def past_of(connection: sqlite3.Connection, run: Run) -> Past:
+class Answer(Protocol):
+    """Hold the rows that a question found."""
+
+    def fetchone(self) -> Any:
+        """Answer the next row; None after the last."""
+        ...
+
+    def __iter__(self) -> Any: ...
+
+
+class Connection(Protocol):
+    """Ask a database."""
+
+    def execute(self, question: str, values: Any = ..., /) -> Answer:
+        """Answer the rows; the question has a question mark for each value."""
+        ...
+
+
+def past_of(connection: Connection, run: Run) -> Past:
     """Answer what a journal tells when it is taken up."""
     ask = connection.execute
     running = ask("SELECT prediction FROM requests WHERE prediction IS NOT NULL AND ended IS NULL")
@@ -59,7 +79,7 @@ def past_of(connection: sqlite3.Connection, run: Run) -> Past:
     )
 
 
-def _past_runs(ask: Callable[..., sqlite3.Cursor], most: int) -> list[PastRun]:
+def _past_runs(ask: Callable[..., Answer], most: int) -> list[PastRun]:
     lately: dict[int, list[tuple[float, float | None]]] = {}
     question = "SELECT run, at, answered FROM sent WHERE counts ORDER BY number DESC LIMIT ?"
     for run, at, answered in ask(question, (most,)):
@@ -78,7 +98,7 @@ def _past_runs(ask: Callable[..., sqlite3.Cursor], most: int) -> list[PastRun]:
 
 # --- one change ----------------------------------------------------------------------------------
 
-Execute = Callable[..., sqlite3.Cursor]
+Execute = Callable[..., Any]
 
 
 def _claim(execute: Execute, claim: Claim, run: int) -> None:

@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from wavespeed_async._codec import request_from
 from wavespeed_async._version import __version__
-from wavespeed_async.batch import read_report, wanted, write_page
+from wavespeed_async.batch import is_address, read_report, wanted, write_page
 from wavespeed_async.cli._emulator_flags import FaultFlags, SettingFlags
 from wavespeed_async.cli._fields import Field, fields_of, json_value, short_name
 from wavespeed_async.cli._files import Item, read_requests
@@ -212,6 +212,7 @@ def batch(
     resubmit_unconfirmed: Annotated[bool, Parameter(negative="")] = False,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     max_cost: float | None = None,
+    journal: str | None = None,
     options: Options = USUAL_OPTIONS,
 ) -> int:
     """Make the pictures of all requests in a file; their paths go to stdout as they are made.
@@ -234,10 +235,12 @@ def batch(
         dry_run: Say what it would cost and how long it would take at best; submit nothing.
         max_cost: Submit nothing more before it would cost more than this in all, earlier runs in
             this folder included. What is submitted still ends.
+        journal: Keep the journal in PostgreSQL instead, so that another host can go on:
+            postgresql://host/database?journal=NAME. Leave the password to PGPASSWORD or ~/.pgpass.
         options: As everywhere.
     """
     plan = options.plan(
-        journal=options.out / JOURNAL,
+        journal=_journal(options.out, journal),
         resubmit=resubmit_unconfirmed,
         page=True,
         max_cost=max_cost,
@@ -257,27 +260,48 @@ def batch(
 
 
 @app.command
-def status(folder: Path, /, *, page: Annotated[bool, Parameter(negative="")] = False) -> None:
+def status(
+    folder: Path,
+    /,
+    *,
+    page: Annotated[bool, Parameter(negative="")] = False,
+    journal: str | None = None,
+) -> None:
     """Say how the batch in a folder stands, from any process, while it runs and afterwards.
 
     Args:
         folder: The folder of the pictures.
         page: Write the page as well.
+        journal: The address of the journal, where that is in PostgreSQL.
     """
-    for line in status_lines(read_report(folder / JOURNAL)):
+    place = _journal(folder, journal)
+    for line in status_lines(read_report(place, folder)):
         emit(line)
     if page:
-        emit(str(write_page(folder / JOURNAL)))
+        emit(str(write_page(place, folder)))
 
 
 @app.command
-def page(folder: Path, /) -> None:
+def page(folder: Path, /, *, journal: str | None = None) -> None:
     """Write the page of the batch in a folder; its path goes to stdout.
 
     Args:
         folder: The folder of the pictures.
+        journal: The address of the journal, where that is in PostgreSQL.
     """
-    emit(str(write_page(folder / JOURNAL)))
+    emit(str(write_page(_journal(folder, journal), folder)))
+
+
+def _journal(folder: Path, address: str | None) -> Path | str:
+    """Answer where the journal of the pictures in a folder is.
+
+    Raises:
+        WrongUseError: What is given is no address in PostgreSQL.
+    """
+    if address is not None and not is_address(address):
+        message = "--journal takes an address: postgresql://host/database?journal=NAME"
+        raise WrongUseError(message)
+    return folder / JOURNAL if address is None else address
 
 
 # --- the rest ------------------------------------------------------------------------------------

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
-from attrs import frozen
+from attrs import field, frozen
 
 from wavespeed_async._client import AsyncWaveSpeed
 from wavespeed_async._codec import encode_request
@@ -29,6 +30,7 @@ from wavespeed_async.cli._results import Results, record
 from wavespeed_async.cli._tally import Tally
 from wavespeed_async.errors import (
     AuthenticationError,
+    ConfigurationError,
     CostLimitError,
     InsufficientCreditsError,
     JournalError,
@@ -39,13 +41,12 @@ from wavespeed_async.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-    from pathlib import Path
 
     import httpx
 
     from wavespeed_async._events import Observer
     from wavespeed_async._prediction import Outcome
-    from wavespeed_async.batch import Estimate, Outcomes
+    from wavespeed_async.batch import EntryRecord, Estimate, Outcomes
     from wavespeed_async.cli._files import Item
     from wavespeed_async.limits import Limits
     from wavespeed_async.models import Request
@@ -71,7 +72,8 @@ class Plan:
         base_url: Where the API is; None for the usual place.
         api_key: The key; None for the environment's.
         transport: How to connect; None for the usual way.
-        journal: Where the run is written down, so that the same command goes on; None for nowhere.
+        journal: Where the run is written down, so that the same command goes on: a file, or an
+            address, whose password is not shown; None for nowhere.
         keep_journal: Whether it is kept once all that it tells of has ended.
         resubmit: Whether to submit again what may have been submitted and is not in the API's list;
             None where that cannot be asked for.
@@ -85,7 +87,7 @@ class Plan:
     base_url: str | None = None
     api_key: str | None = None
     transport: httpx.AsyncBaseTransport | None = None
-    journal: Path | None = None
+    journal: Path | str | None = field(default=None, repr=False)
     keep_journal: bool = True
     resubmit: bool | None = None
     page: bool = False
@@ -139,7 +141,9 @@ class Session:
         self._overdue = 0  # in a row
         self._priced = 0
         self._results: Results
-        self._page = Page(plan.journal, len(items)) if plan.page and plan.journal else None
+        self._page = (
+            Page(plan.journal, len(items), plan.out) if plan.page and plan.journal else None
+        )
 
     async def run(self) -> int:
         """Make the pictures, and answer the exit code.
@@ -153,7 +157,7 @@ class Session:
         async with plan.client(self.tally.observe) as client:
             self._results = await to_thread.run_sync(Results, plan.out)
             if plan.resubmit and plan.journal is not None:
-                for line in await to_thread.run_sync(list, _announced(plan.journal)):
+                for line in await to_thread.run_sync(list, _announced(plan.journal, plan.out)):
                     tell(line)
             try:
                 batch = client.batch(
@@ -289,7 +293,7 @@ class Session:
         plan, tally = self._plan, self.tally
         is_open = tally.pending or tally.loose_ends or tally.unconfirmed
         if plan.journal is not None and not plan.keep_journal and not is_open:
-            plan.journal.unlink(missing_ok=True)
+            Path(plan.journal).unlink(missing_ok=True)
 
     # --- what is said at the end -----------------------------------------------------------------
 
@@ -348,15 +352,15 @@ def _kinds(items: Sequence[Item]) -> dict[tuple[str, str], Request]:
     return kinds
 
 
-def _announced(journal: Path) -> Iterator[str]:
+def _announced(journal: Path | str, out: Path) -> Iterator[str]:
     """Say how many submissions a journal has without an answer, and what they may cost again."""
-    if not journal.exists():
-        return
-    with JournalReader(journal) as reader:
+    lost: list[EntryRecord] = []
+    # Where there is none yet, or something is wrong with it, the run itself says so.
+    with suppress(ConfigurationError), JournalReader(journal) as reader:
         lost = [entry for entry in reader.entries() if entry.state is State.UNCONFIRMED]
     if not lost:
         return
-    order = read_order(journal.parent)
+    order = read_order(out)
     cost = order.cost((entry.model, entry.fields) for entry in lost)
     price = "the price is not known" if cost is None else f"{cost:.4f} {order.currency}"
     yield (
