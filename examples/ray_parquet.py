@@ -1,4 +1,4 @@
-"""Make pictures from Parquet to Parquet with `ray.data`, with as many accounts as there are.
+"""Make pictures from Parquet to Parquet with `ray.data`, through as many accounts as there are.
 
 Each file of the input is a shard: with a journal and its pictures in a folder of its own. Killed at
 any moment, the same command goes on from the journals, and pays for nothing twice.
@@ -6,7 +6,8 @@ any moment, the same command goes on from the journals, and pays for nothing twi
     export WAVESPEED_API_KEY=…             # and WAVESPEED_API_KEY_2 … for further accounts
     python examples/ray_parquet.py prompts/ done/ --pictures pictures/
 
-The input has the column `prompt`; the output has that, `path`, and what `Pictures` adds.
+The files of the input have the column `prompt`; those of the output have that, and what `Pictures`
+adds.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ from wavespeed_async import FluxDev, Limits
 from wavespeed_async.backends.ray import Account, Pictures
 
 KEY = "WAVESPEED_API_KEY"
-SHARDS_OF_EACH = 4
-"""Shards that an account has at once: while one waits for its last pictures, others go on."""
 
 
 def request_of(row: dict[str, Any]) -> FluxDev:
@@ -50,13 +49,14 @@ def accounts(given: argparse.Namespace) -> list[Account]:
 
 def make_pictures(source: Path, target: Path, among: list[Account]) -> None:
     """Read prompts, make pictures, write what became of them."""
-    rows = ray.data.read_parquet(str(source), include_paths=True)
-    done = rows.groupby("path").map_groups(
+    files = [{"shard": path.stem, "path": str(path)} for path in source.absolute().glob("*.parquet")]
+    done = ray.data.from_items(files).map_batches(
         Pictures,
         fn_constructor_args=(among, request_of),
+        batch_size=1,
         batch_format="pyarrow",
-        concurrency=SHARDS_OF_EACH * len(among),
-        num_cpus=0.01,
+        concurrency=len(among),
+        num_cpus=0.1,  # it waits
     )
     done.write_parquet(str(target), mode="overwrite")
 

@@ -26,19 +26,20 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio import to_thread
 from attrs import evolve, field, frozen
 
 from wavespeed_async._client import KEY_VARIABLE, AsyncWaveSpeed
 from wavespeed_async.backends.shards import Shards
 from wavespeed_async.errors import ConfigurationError, InvalidRequestError, shown
 from wavespeed_async.limits import Limits
+from wavespeed_async.models import RawRequest
 
 try:
     import pyarrow
     import ray
+    from pyarrow import parquet
 except ModuleNotFoundError as _error:
-    if (_error.name or "").partition(".")[0] not in {"pyarrow", "ray"}:
-        raise
     _message = (
         f"this needs {_error.name}, which is not installed: pip install 'wavespeed-async[ray]'"
     )
@@ -215,21 +216,31 @@ def connect(account: Account, **options: Any) -> Any:
 
 
 class Pictures:
-    """Make the pictures of rows, in `ray.data`: rows in, the same rows and what came of them out.
+    """Make the pictures of Parquet files in `ray.data`: their names in, their rows and results out.
 
-    It is for `Dataset.groupby(shard).map_groups(Pictures, …, batch_format="pyarrow")`: each group
-    is a shard, named by the column. What a row's shard is must be the same when the pipeline runs
-    again: the Parquet file that it came from, say, and never the block that Ray made of it.
+    ::
 
-    Rows get the columns `prediction` (its id), `outputs` and `files` (lists), `seed` and `error`
-    (None where all is well). Columns of these names are replaced.
+        files = ray.data.from_items([{"shard": "part-1", "path": "/data/prompts/part-1.parquet"}])
+        files.map_batches(
+            Pictures,
+            fn_constructor_args=(accounts, request_of),
+            batch_size=1,
+            batch_format="pyarrow",
+            concurrency=len(accounts),
+        ).write_parquet("/data/done")
+
+    A file is a shard, known again by its name: when the pipeline runs again, `shard` has to say the
+    same of the same file. (What `ray.data` cuts a table into is no shard: it is cut anew each time.)
+    Each process of the pool has several files under way.
+
+    Rows get the columns `shard`, `prediction` (its id), `outputs` and `files` (lists), `seed` and
+    `error` (None where all is well). Columns of these names are replaced.
 
     Args:
         accounts: Who shares the work. A shard stays with the account that has begun it; so an
             account has to be named until its shards are done.
         request: Makes a request of a row, given as a dict. Where it raises `InvalidRequestError`
             that is the row's error.
-        shard: The column that names the shards.
         options: Ray's options for actors that are not there yet, as `connect` takes them.
     """
 
@@ -238,7 +249,6 @@ class Pictures:
         accounts: Sequence[Account],
         request: Callable[[dict[str, Any]], Request],
         *,
-        shard: str = "path",
         options: Mapping[str, Any] | None = None,
     ) -> None:
         if not accounts:
@@ -246,34 +256,36 @@ class Pictures:
             raise ConfigurationError(message)
         self._actors = {account.name: connect(account, **(options or {})) for account in accounts}
         self._request = request
-        self._shard = shard
 
-    def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
-        """Make the pictures of whole shards; it blocks until they are there."""
-        results: list[_Result] = [_Result()] * table.num_rows
-        shards: dict[str, list[tuple[int, Request]]] = {}
+    async def __call__(self, files: pyarrow.Table) -> pyarrow.Table:
+        """Make the pictures of some files, one after the other."""
+        made = [await self._pictures(row["shard"], row["path"]) for row in files.to_pylist()]
+        return pyarrow.concat_tables(made)
+
+    async def _pictures(self, shard: str, path: str) -> pyarrow.Table:
+        table = await to_thread.run_sync(parquet.read_table, path)
+        results = [_Result(shard)] * table.num_rows
+        rows: list[int] = []
+        requests: list[Request] = []
         for number, row in enumerate(table.to_pylist()):
             try:
-                made = self._request(row)
+                requests.append(self._request(row))
             except InvalidRequestError as error:
-                results[number] = _Result(error=_words(error))
+                results[number] = _Result(shard, error=_words(error))
             else:
-                shards.setdefault(str(row[self._shard]), []).append((number, made))
-        pending = [
-            self._actor_of(name).run_shard.remote(name, [made for _, made in rows])
-            for name, rows in shards.items()
-        ]
-        for rows, outcomes in zip(shards.values(), ray.get(pending), strict=True):
-            for (number, _), outcome in zip(rows, outcomes, strict=True):
-                results[number] = _result_of(outcome)
+                rows.append(number)
+        if requests:
+            actor = await self._actor_of(shard)
+            outcomes = await actor.run_shard.remote(shard, requests)
+            for number, outcome in zip(rows, outcomes, strict=True):
+                results[number] = _result_of(shard, outcome)
         return _with_results(table, results)
 
-    def _actor_of(self, shard: str) -> Any:
+    async def _actor_of(self, shard: str) -> Any:
         """Choose an account: who has begun the shard, else by lot, which falls alike each time."""
         actors = self._actors
-        begun = ray.get([actor.has.remote(shard) for actor in actors.values()])
-        for actor, has in zip(actors.values(), begun, strict=True):
-            if has:
+        for actor in actors.values():
+            if await actor.has.remote(shard):
                 return actor
         return actors[max(actors, key=lambda name: _lot(name, shard))]
 
@@ -288,6 +300,7 @@ def _lot(account: str, shard: str) -> bytes:
 class _Result:
     """Hold what a row gets."""
 
+    shard: str
     prediction: str | None = None
     outputs: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -295,15 +308,21 @@ class _Result:
     error: str | None = None
 
 
-def _result_of(outcome: Outcome) -> _Result:
+def _result_of(shard: str, outcome: Outcome) -> _Result:
     prediction = outcome.prediction
     return _Result(
+        shard,
         prediction=prediction.id if prediction else None,
         outputs=prediction.outputs if prediction else (),
         files=tuple(str(path.absolute()) for path in outcome.paths),
-        seed=getattr(outcome.request, "seed", None),
+        seed=_seed_of(outcome.request),
         error=None if outcome.error is None else _words(outcome.error),
     )
+
+
+def _seed_of(request: Request | None) -> int | None:
+    fields = request.fields if isinstance(request, RawRequest) else {}
+    return fields.get("seed", getattr(request, "seed", None))
 
 
 def _words(error: Exception) -> str:
@@ -313,6 +332,7 @@ def _words(error: Exception) -> str:
 def _with_results(table: pyarrow.Table, results: list[_Result]) -> pyarrow.Table:
     texts = pyarrow.list_(pyarrow.string())
     for name, kind in (
+        ("shard", pyarrow.string()),
         ("prediction", pyarrow.string()),
         ("outputs", texts),
         ("files", texts),

@@ -465,7 +465,7 @@ class Journal:
         sent = Sent(self._sent, self.now(), kind, counts)
         if not isinstance(mark, EntryMark) or mark.journal is not self:
             group = self.put(sent)
-            if counts:
+            if counts and not self._is_over:  # it may end while another journal is written
                 await group.done.wait()
             return sent.number
         mark.sent = sent.at
