@@ -71,7 +71,7 @@ def lowest(session: nox.Session) -> None:
     extras = project["optional-dependencies"].values()
     declared = [*project["dependencies"], *(line for extra in extras for line in extra)]
     bounds = Path(session.create_tmp()) / "lowest.txt"
-    lines = [re.sub(r"^([\w.-]+)>=([\w.]+).*", r"\1==\2", line) for line in declared]
+    lines = [re.sub(r"^([\w.-]+)(\[.*\])?>=([\w.]+).*", r"\1==\3", line) for line in declared]
     bounds.write_text("\n".join(lines), encoding="utf-8")
     install_wheel(session, "--constraint", str(bounds))
     session.run("pytest", "-q", "-n", "auto", *session.posargs, env=INSTALLED)

@@ -61,15 +61,14 @@ async def shut_down(ctx: dict[str, Any]) -> None:
     await ctx["stack"].aclose()
 
 
-class WorkerSettings:
-    """Tell arq how to work."""
-
-    functions = (make_pictures,)
-    on_startup = start_up
-    on_shutdown = shut_down
-    max_jobs = SHARDS_AT_ONCE
-    job_timeout = KEPT  # a job that takes longer is given up for good
-    max_tries = 1_000_000  # a delivery after each death: by default the sixth is refused
+SETTINGS: dict[str, Any] = {
+    "functions": [make_pictures],
+    "on_startup": start_up,
+    "on_shutdown": shut_down,
+    "max_jobs": SHARDS_AT_ONCE,
+    "job_timeout": KEPT,  # what takes longer is given up for good: by default after 5 minutes
+    "max_tries": 1_000_000,  # a delivery after each death: by default the sixth is refused
+}
 
 
 async def enqueue(given: argparse.Namespace) -> None:
@@ -86,7 +85,7 @@ async def enqueue(given: argparse.Namespace) -> None:
 def work(given: argparse.Namespace) -> None:
     """Work off the queue until it is empty, or for ever."""
     run_worker(
-        WorkerSettings,
+        SETTINGS,
         redis_settings=RedisSettings.from_dsn(given.redis),
         queue_name=given.queue,
         burst=given.burst,

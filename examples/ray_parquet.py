@@ -20,6 +20,7 @@ from typing import Any
 
 import ray
 import ray.data
+from ray.data import SaveMode
 
 from wavespeed_async import FluxDev, Limits
 from wavespeed_async.backends.ray import Account, Pictures
@@ -49,7 +50,9 @@ def accounts(given: argparse.Namespace) -> list[Account]:
 
 def make_pictures(source: Path, target: Path, among: list[Account]) -> None:
     """Read prompts, make pictures, write what became of them."""
-    files = [{"shard": path.stem, "path": str(path)} for path in source.absolute().glob("*.parquet")]
+    files = [
+        {"shard": path.stem, "path": str(path)} for path in source.absolute().glob("*.parquet")
+    ]
     done = ray.data.from_items(files).map_batches(
         Pictures,
         fn_constructor_args=(among, request_of),
@@ -58,7 +61,7 @@ def make_pictures(source: Path, target: Path, among: list[Account]) -> None:
         concurrency=len(among),
         num_cpus=0.1,  # it waits
     )
-    done.write_parquet(str(target), mode="overwrite")
+    done.write_parquet(str(target), mode=SaveMode.OVERWRITE)
 
 
 def arguments() -> argparse.ArgumentParser:

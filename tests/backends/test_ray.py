@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
 import pickle
 import random
@@ -29,9 +30,9 @@ from wavespeed_async.emulator import Emulator
 if not os.environ.get("CI"):  # there nothing is skipped: what is missing fails
     pytest.importorskip("ray")
 
-import pyarrow
-import pyarrow.parquet
+import pyarrow as pa
 import ray
+from pyarrow import parquet
 
 from wavespeed_async.backends import ray as module
 from wavespeed_async.backends.ray import Account, AccountActor, Pictures, connect
@@ -62,7 +63,7 @@ def cluster() -> Iterator[Path]:
             include_dashboard=False,
             num_cpus=2,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             _temp_dir=folder,
         )
         yield Path(folder)
@@ -102,7 +103,7 @@ def made(emulator: Emulator) -> Counter[str]:
     return Counter(prediction.fields["prompt"] for prediction in emulator.predictions)
 
 
-# --- killed ----------------------------------------------------------------------------------------
+# --- killed ---------------------------------------------------------------------------------------
 
 
 def test_ten_kills_of_the_actor_cost_nothing(
@@ -141,7 +142,7 @@ def _own_pid(_: object) -> int:
     return os.getpid()
 
 
-# --- the actor -------------------------------------------------------------------------------------
+# --- the actor ------------------------------------------------------------------------------------
 
 
 def test_drivers_find_the_same_actor(cluster: Path, emulator: Emulator, tmp_path: Path) -> None:
@@ -242,7 +243,7 @@ def test_without_the_extra_it_is_named(missing: str, monkeypatch: pytest.MonkeyP
         importlib.import_module(module.__name__)
 
 
-# --- rows ------------------------------------------------------------------------------------------
+# --- rows -----------------------------------------------------------------------------------------
 
 
 def _by_prompt(row: dict[str, Any]) -> FluxDev:
@@ -252,7 +253,7 @@ def _by_prompt(row: dict[str, Any]) -> FluxDev:
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> dict[str, str]:
     """Write a file of rows, and answer what names it."""
     path.parent.mkdir(exist_ok=True)
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    parquet.write_table(pa.Table.from_pylist(rows), path)
     return {"shard": path.stem, "path": str(path)}
 
 
@@ -260,7 +261,7 @@ def run_pictures(pictures: Pictures, files: list[dict[str, str]]) -> Any:
     """Do what `ray.data` does with them."""
 
     async def run() -> Any:
-        return await pictures(pyarrow.Table.from_pylist(files))
+        return await pictures(pa.Table.from_pylist(files))
 
     return asyncio.run(run())
 
@@ -346,7 +347,7 @@ def test_the_lot_spreads_shards_and_moves_few() -> None:
     assert all(after in {before, "c"} for before, after in zip(two, three, strict=True))
 
 
-# --- ray.data --------------------------------------------------------------------------------------
+# --- ray.data -------------------------------------------------------------------------------------
 
 
 def _pipeline(folder: Path, emulator: Emulator) -> subprocess.Popen[str]:
@@ -371,7 +372,7 @@ def _pipeline(folder: Path, emulator: Emulator) -> subprocess.Popen[str]:
 
 
 def test_a_pipeline_that_was_killed_goes_on(emulator: Emulator, tmp_path: Path) -> None:
-    """From Parquet to Parquet with two keys; killed in the middle, run again, nothing paid twice."""
+    """From Parquet to Parquet with two keys; killed and run again, it pays for nothing twice."""
     for part in range(8):
         rows = [{"prompt": f"part {part}, number {number}"} for number in range(20)]
         write_parquet(tmp_path / "prompts" / f"part-{part}.parquet", rows)
@@ -381,7 +382,7 @@ def test_a_pipeline_that_was_killed_goes_on(emulator: Emulator, tmp_path: Path) 
     with _pipeline(tmp_path, emulator) as program:
         told, _ = program.communicate(timeout=90)
     assert program.returncode == 0, told
-    done = pyarrow.parquet.read_table(tmp_path / "done").to_pylist()
+    done = parquet.read_table(tmp_path / "done").to_pylist()
     assert len(done) == 160
     assert {row["error"] for row in done} == {None}
     assert all(Path(row["files"][0]).is_file() for row in done)

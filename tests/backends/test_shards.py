@@ -245,7 +245,7 @@ async def test_other_requests_under_a_name(tmp_path: Path) -> None:
 
 
 async def test_a_damaged_journal(tmp_path: Path) -> None:
-    """Where a journal cannot be taken up nothing is opened; it is named, and the lock given back."""
+    """Where a journal cannot be taken up it is named, nothing is opened, and the lock is free."""
     journal = tmp_path / "one" / "journal.sqlite"
     journal.parent.mkdir()
     journal.write_bytes(b"no journal" * 500)

@@ -36,7 +36,7 @@ from wavespeed_async.limits import Limits
 from wavespeed_async.models import RawRequest
 
 try:
-    import pyarrow
+    import pyarrow as pa
     import ray
     from pyarrow import parquet
 except ModuleNotFoundError as _error:
@@ -59,7 +59,7 @@ CALLS = 1000
 """Calls that an actor has under way at once; shards wait there for their turn."""
 
 
-def _name(_: object, __: object, value: object) -> None:
+def _name(_: object, __: object, value: Any) -> None:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", value):
         message = f"Account: name must be 1 to 60 letters, digits, - and _, not {shown(value)}"
         raise ConfigurationError(message)
@@ -204,7 +204,7 @@ def connect(account: Account, **options: Any) -> Any:
         "max_concurrency": CALLS,
         "num_cpus": 0,
     }
-    actor = ray.remote(AccountActor).options(**{**usual, **options}).remote(account)
+    actor: Any = ray.remote(AccountActor).options(**{**usual, **options}).remote(account)
     theirs = ray.get(actor.account.remote())
     if theirs != account:
         message = (
@@ -230,8 +230,8 @@ class Pictures:
         ).write_parquet("/data/done")
 
     A file is a shard, known again by its name: when the pipeline runs again, `shard` has to say the
-    same of the same file. (What `ray.data` cuts a table into is no shard: it is cut anew each time.)
-    Each process of the pool has several files under way.
+    same of the same file. (The blocks that `ray.data` cuts a table into are no shards: they are cut
+    anew each time.) Each process of the pool has several files under way.
 
     Rows get the columns `shard`, `prediction` (its id), `outputs` and `files` (lists), `seed` and
     `error` (None where all is well). Columns of these names are replaced.
@@ -257,12 +257,12 @@ class Pictures:
         self._actors = {account.name: connect(account, **(options or {})) for account in accounts}
         self._request = request
 
-    async def __call__(self, files: pyarrow.Table) -> pyarrow.Table:
+    async def __call__(self, files: pa.Table) -> pa.Table:
         """Make the pictures of some files, one after the other."""
         made = [await self._pictures(row["shard"], row["path"]) for row in files.to_pylist()]
-        return pyarrow.concat_tables(made)
+        return pa.concat_tables(made)
 
-    async def _pictures(self, shard: str, path: str) -> pyarrow.Table:
+    async def _pictures(self, shard: str, path: str) -> pa.Table:
         table = await to_thread.run_sync(parquet.read_table, path)
         results = [_Result(shard)] * table.num_rows
         rows: list[int] = []
@@ -322,24 +322,25 @@ def _result_of(shard: str, outcome: Outcome) -> _Result:
 
 def _seed_of(request: Request | None) -> int | None:
     fields = request.fields if isinstance(request, RawRequest) else {}
-    return fields.get("seed", getattr(request, "seed", None))
+    seed: int | None = fields.get("seed", getattr(request, "seed", None))
+    return seed
 
 
 def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _with_results(table: pyarrow.Table, results: list[_Result]) -> pyarrow.Table:
-    texts = pyarrow.list_(pyarrow.string())
+def _with_results(table: pa.Table, results: list[_Result]) -> pa.Table:
+    texts = pa.list_(pa.string())
     for name, kind in (
-        ("shard", pyarrow.string()),
-        ("prediction", pyarrow.string()),
+        ("shard", pa.string()),
+        ("prediction", pa.string()),
         ("outputs", texts),
         ("files", texts),
-        ("seed", pyarrow.int64()),
-        ("error", pyarrow.string()),
+        ("seed", pa.int64()),
+        ("error", pa.string()),
     ):
-        column = pyarrow.array([getattr(result, name) for result in results], kind)
+        column = pa.array([getattr(result, name) for result in results], kind)
         if name in table.column_names:
             table = table.drop_columns([name])
         table = table.append_column(name, column)
