@@ -10,6 +10,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -38,7 +39,10 @@ def test_the_programs_run(code: str, tmp_path: Path) -> None:
         _skip_without("ray")
     script = tmp_path / "program.py"
     script.write_text(code.replace("/tmp/", f"{tmp_path}/"), encoding="utf-8")  # noqa: S108 (the page's own)
-    with Emulator(latency=0.1, pictures=False) as emulator:
+    with (
+        Emulator(latency=0.1, pictures=False) as emulator,
+        TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as files_of_ray,
+    ):
         ended = subprocess.run(  # noqa: S603 (the page's own program)
             [sys.executable, str(script)],
             cwd=tmp_path,
@@ -48,6 +52,7 @@ def test_the_programs_run(code: str, tmp_path: Path) -> None:
                 "WAVESPEED_BASE_URL": emulator.url,
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_AUTH_MODE": "disabled",
+                "RAY_TMPDIR": files_of_ray,
             },
             capture_output=True,
             text=True,

@@ -51,7 +51,10 @@ SOON = Limits(**LIMITS, min_poll_interval=0.02, grace=0.1)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Path]:
     """Start Ray on this machine, without network; answer the folder of all its files."""
-    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="ray") as folder:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder,
+    ):
         for name, key in KEYS.items():
             patch.setenv(name, key)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -350,7 +353,14 @@ def test_the_lot_spreads_shards_and_moves_few() -> None:
 # --- ray.data -------------------------------------------------------------------------------------
 
 
-def _pipeline(folder: Path, emulator: Emulator) -> subprocess.Popen[str]:
+@pytest.fixture
+def files_of_ray() -> Iterator[str]:
+    """Make a folder for what Ray writes; its name has to be short."""
+    with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+def _pipeline(folder: Path, emulator: Emulator, files_of_ray: str) -> subprocess.Popen[str]:
     limits = '{"requests": 120, "per": 1.0, "min_poll_interval": 0.02, "grace": 0.1}'
     command = [sys.executable, str(ROOT / "examples" / "ray_parquet.py"), "prompts", "done"]
     return subprocess.Popen(  # noqa: S603 (our own program)
@@ -363,6 +373,7 @@ def _pipeline(folder: Path, emulator: Emulator) -> subprocess.Popen[str]:
             "WAVESPEED_BASE_URL": emulator.url,
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_MODE": "disabled",
+            "RAY_TMPDIR": files_of_ray,
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -371,15 +382,17 @@ def _pipeline(folder: Path, emulator: Emulator) -> subprocess.Popen[str]:
     )
 
 
-def test_a_pipeline_that_was_killed_goes_on(emulator: Emulator, tmp_path: Path) -> None:
+def test_a_pipeline_that_was_killed_goes_on(
+    emulator: Emulator, tmp_path: Path, files_of_ray: str
+) -> None:
     """From Parquet to Parquet with two keys; killed and run again, it pays for nothing twice."""
     for part in range(8):
         rows = [{"prompt": f"part {part}, number {number}"} for number in range(20)]
         write_parquet(tmp_path / "prompts" / f"part-{part}.parquet", rows)
-    with _pipeline(tmp_path, emulator) as program:
+    with _pipeline(tmp_path, emulator, files_of_ray) as program:
         until(lambda: len(emulator.predictions) > 40 or program.poll() is not None, 60)
         os.kill(program.pid, signal.SIGKILL)
-    with _pipeline(tmp_path, emulator) as program:
+    with _pipeline(tmp_path, emulator, files_of_ray) as program:
         told, _ = program.communicate(timeout=90)
     assert program.returncode == 0, told
     done = parquet.read_table(tmp_path / "done").to_pylist()
