@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,14 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", WITH_OPTIONS)
+def needs_clusters(given: Any) -> Any:
+    """Skip where Ray, arq or Redis is missing, but never in CI."""
+    found = find_spec("ray") and find_spec("arq") and shutil.which("redis-server")
+    skipped = not os.environ.get("CI") and not found
+    return pytest.param(given, marks=pytest.mark.skipif(skipped, reason="no Ray, arq or Redis"))
+
+
+@pytest.mark.parametrize("name", [*WITH_OPTIONS, needs_clusters("clusters")])
 def test_help(name: str, tmp_path: Path) -> None:
     """Each benchmark says in its help what it measures, and how it is run."""
     told = run(tmp_path, name, "--help")
@@ -81,6 +90,14 @@ def test_processes(tmp_path: Path) -> None:
     for rows in read(tmp_path / "f.json").values():
         assert [row["over"] for row in rows] == [0]
         assert rows[0]["running"] <= 20
+
+
+@pytest.mark.parametrize("way", [needs_clusters("arq, with journals")])
+def test_clusters(way: str, tmp_path: Path) -> None:
+    """A queue's worker is killed with 20 running, and pays for nothing twice; a job has a size."""
+    told = run(tmp_path, "clusters", "--ways", way, "--jobs", "500", "--json", "figures.json")
+    assert re.search(rf"^{way} +40 +40 +0$", told, re.MULTILINE)
+    assert 200 < read(tmp_path / "figures.json")["bytes of a job"] < 2000
 
 
 def test_the_figures_in_docs_can_be_told_again(tmp_path: Path) -> None:

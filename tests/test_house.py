@@ -125,7 +125,7 @@ MODULES = [_module(path) for path in sorted(PACKAGE.rglob("*.py"))]
 NAMES = {module.name for module in MODULES}
 FILES = [
     path
-    for folder in (NAME, "tests", "benchmarks")
+    for folder in (NAME, "tests", "benchmarks", "examples")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 

@@ -264,7 +264,7 @@ def _client(url: str) -> Redis:
         message = "RedisDeliveries needs: pip install 'wavespeed-async[redis]'"
         raise ConfigurationError(message) from error
     try:
-        return Redis.from_url(
+        client: Redis = Redis.from_url(
             url,
             socket_timeout=PATIENCE,
             socket_connect_timeout=PATIENCE,
@@ -274,6 +274,7 @@ def _client(url: str) -> Redis:
     except (ValueError, TypeError, AttributeError):
         message = "url must be one of Redis, such as redis://host:6379/0 (it is not shown here)"
         raise ConfigurationError(message) from None
+    return client
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -60,7 +60,7 @@ class Address:
 
     def _client(self, timeout: float | None) -> Redis:
         """Make a client that tries everything once: its caller decides about another try."""
-        return Redis.from_url(
+        client: Redis = Redis.from_url(
             self._url,
             protocol=2,
             decode_responses=True,
@@ -68,6 +68,7 @@ class Address:
             socket_connect_timeout=ANSWER_WITHIN if timeout is None else timeout,
             retry=Retry(NoBackoff(), 0),
         )
+        return client
 
     def client(self, answer_within: float) -> Redis:
         """Make a client for exchanges."""
