@@ -8,6 +8,7 @@ import math
 import os
 import random
 import secrets
+import warnings
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
@@ -672,6 +673,18 @@ _owners: WeakKeyDictionary[AnyLimiter, str] = WeakKeyDictionary()
 # --- limiters that clients share -----------------------------------------------------------------
 
 _limiters: dict[str, tuple[Limiter, WeakSet[AsyncWaveSpeed]]] = {}
+_inherited: set[str] = set()
+"""The accounts that had open clients in the process that this one was forked off from."""
+
+
+def _begin_anew() -> None:
+    """Share nothing with the process that this one was forked off from."""
+    _inherited.update(name for name, (_, clients) in _limiters.items() if clients)
+    _limiters.clear()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _shared_limiter(client: AsyncWaveSpeed, root: str, key: str, limits: Limits | None) -> Limiter:
@@ -681,6 +694,12 @@ def _shared_limiter(client: AsyncWaveSpeed, root: str, key: str, limits: Limits 
         ConfigurationError: Another open client of this key was given other limits.
     """
     name = _identity(root, key)
+    if limits is None and name in _inherited:
+        message = (
+            "the process that this one was forked off from has a client of this key, too, and each "
+            "keeps the limits for itself: share a RedisLimiter, or give each a part as limits=…"
+        )
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
     limiter, clients = _limiters.setdefault(name, (Limiter(limits), WeakSet()))
     if limits is None and not clients:
         limits = Limits()
