@@ -48,8 +48,9 @@ class Step:
     """Hold one step of one prediction.
 
     Attributes:
-        name: `finished` and `failed` are the last ones; `running` comes with the first poll that
-            finds it unfinished, so that a quick prediction may do without.
+        name: `queued` is left out of what was submitted before; `running` comes with the first
+            poll of this watcher that finds it unfinished, so that a quick prediction may do
+            without; `finished` and `failed` are the last ones.
         index: The item's number, from 0.
         prediction: As it is known now; None while it is queued.
         problem: What a visitor is told of a failure.
@@ -179,6 +180,7 @@ class Progress(AsyncIterator[Step]):
             return await self._client.run(item)
         known = item if isinstance(item, Prediction) else Prediction(id=item)
         watched.known[known.id] = known
+        watched.step("submitted", known)
         return await self._client.wait(item)
 
 

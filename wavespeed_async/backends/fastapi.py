@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 
 from wavespeed_async._client import AsyncWaveSpeed
-from wavespeed_async.backends._arrivals import (
+from wavespeed_async.backends._problems import MEDIA_TYPE, Problem, problem_of, tell
+from wavespeed_async.backends._progress import PING, SEND_TIMEOUT, Progress, Step, check_method
+from wavespeed_async.backends._webhook import (
     LARGEST,
     PATH,
     TOO_LARGE,
@@ -31,8 +33,6 @@ from wavespeed_async.backends._arrivals import (
     arrived,
     check_secret,
 )
-from wavespeed_async.backends._problems import MEDIA_TYPE, Problem, problem_of, tell
-from wavespeed_async.backends._progress import PING, SEND_TIMEOUT, Progress, Step, check_method
 from wavespeed_async.errors import ConfigurationError, WaveSpeedError
 
 try:

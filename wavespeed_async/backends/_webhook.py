@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from wavespeed_async._prediction import Prediction
 
-__all__ = ["LARGEST", "PATH", "TOO_LARGE", "Arrivals", "TooLargeError", "arrived", "check_secret"]
+__all__ = ["LARGEST", "PATH", "TOO_LARGE", "TooLargeError", "Waiting", "arrived", "check_secret"]
 
 PATH = "/webhooks/wavespeed"
 LARGEST = 64 * 1024 * 1024
@@ -31,7 +31,7 @@ class TooLargeError(Exception):
     """Say that a call's body is larger than it may be."""
 
 
-class Arrivals(Protocol):
+class Waiting(Protocol):
     """Be who waits for predictions: a client."""
 
     def arrive(self, prediction: Prediction) -> bool:
@@ -52,7 +52,7 @@ def check_secret(secret: str) -> str:
 
 
 async def arrived(
-    client: Arrivals,
+    client: Waiting,
     headers: Mapping[str, str],
     parts: AsyncIterable[bytes],
     secret: str,
