@@ -9,7 +9,15 @@ import httpx
 import pytest
 from aiohttp import web
 
-from tests.backends.serving import SECRET, maker, read_until, serving_aiohttp, signed, until
+from tests.backends.serving import (
+    SECRET,
+    example,
+    maker,
+    read_until,
+    serving_aiohttp,
+    signed,
+    until,
+)
 from tests.wire import ID
 from wavespeed_async import FluxDev
 from wavespeed_async.backends.aiohttp import (
@@ -145,3 +153,19 @@ async def test_webhooks_are_verified() -> None:
                 "application/problem+json",
             )
         assert [prediction.id for prediction in made[0].arrived] == [ID]
+
+
+async def test_the_example_makes_a_picture() -> None:
+    """A prompt that is posted is told of until it is there, and found again by its id."""
+    async with Emulator(pictures=False, latency=0.2) as emulator:
+        make, _ = maker(emulator.url, transport="aiohttp")
+        async with serving_aiohttp(example("aiohttp_app").create_app(make)) as visitor:
+            told = (await visitor.post("/pictures", content="a lighthouse")).text
+            [made] = emulator.predictions
+            shown = (await visitor.get(f"/pictures/{made.id}")).json()
+            again = (await visitor.get(f"/pictures/{made.id}/events")).text
+    assert "event: finished" in told
+    assert made.fields["prompt"] == "a lighthouse"
+    assert shown["status"] == "completed"
+    assert shown["outputs"]
+    assert "event: finished" in again
