@@ -9,13 +9,14 @@ import os
 import random
 import secrets
 import warnings
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
+import anyio.to_thread
 from attrs import evolve, field, frozen
 
 from wavespeed_async._calls import Calls, Turn
@@ -66,6 +67,10 @@ KEY_VARIABLE = "WAVESPEED_API_KEY"
 URL_VARIABLE = "WAVESPEED_BASE_URL"
 BEHIND = 1
 """A batch goes after calls that are made beside it: somebody waits for those."""
+
+AT_ONCE = 256 * 1024
+"""Bytes of a webhook that are verified on the event loop, in a millisecond; pictures in base64 have
+more, and go to a thread."""
 
 P = ParamSpec("P")
 
@@ -449,7 +454,8 @@ class AsyncWaveSpeed:
             DeliveryError: Nobody waits for it here, and the other workers cannot be told: answer
                 503, and the API calls again.
         """
-        prediction = verify(body, headers, secret, tolerance=tolerance)
+        check = partial(verify, body, headers, secret, tolerance=tolerance)
+        prediction = check() if len(body) <= AT_ONCE else await anyio.to_thread.run_sync(check)
         deliveries = self._account.deliveries
         is_awaited = self._account.poller.hear(prediction)
         if deliveries is not None and prediction.status.ended:

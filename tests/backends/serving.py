@@ -16,7 +16,7 @@ import httpx
 import uvicorn
 from aiohttp import web
 
-from wavespeed_async import AsyncWaveSpeed, Limits, PredictionLeft
+from wavespeed_async import AsyncWaveSpeed, Limits, PredictionLeft, WebhookReceived
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -43,10 +43,8 @@ class Watched(AsyncWaveSpeed):
     def note(self, event: Event) -> None:
         if isinstance(event, PredictionLeft):
             self.left.append(event.prediction.id)
-
-    def arrive(self, prediction: Prediction) -> bool:
-        self.arrived.append(prediction)
-        return False
+        elif isinstance(event, WebhookReceived):
+            self.arrived.append(event.prediction)
 
 
 def example(name: str) -> ModuleType:
@@ -79,10 +77,12 @@ async def serving(app: FastAPI) -> AsyncGenerator[tuple[httpx.AsyncClient, uvico
         group.start_soon(server.serve)
         while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
             await anyio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20.0) as visitor:
-            yield visitor, server
-        server.should_exit = True
+        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        try:
+            async with httpx.AsyncClient(base_url=url, timeout=20.0) as visitor:
+                yield visitor, server
+        finally:
+            server.should_exit = True
 
 
 @asynccontextmanager

@@ -298,13 +298,32 @@ async def test_a_webhook_is_handed_to_who_waits() -> None:
         assert len(client.arrived) == 2
 
 
+async def test_a_picture_ends_by_its_webhook() -> None:
+    """A stream whose client has a webhook at this route ends by the call, without a poll."""
+    async with Emulator(pictures=False, latency=0.5, webhook_secret=SECRET) as emulator:
+        make, made = maker(emulator.url)
+        app = application(make)
+        url = ""
+
+        @app.post("/called", response_model=None)
+        async def called(client: Client) -> PredictionEvents:
+            return PredictionEvents(client.with_options(webhook=url), FluxDev(prompt="a fox"))
+
+        async with serving(app) as (visitor, _):
+            url = str(visitor.base_url.join("/webhooks/wavespeed"))
+            answer = await visitor.post("/called")
+    assert "event: finished" in answer.text
+    assert [request.kind for request in emulator.requests] == ["submit"]
+    assert len(made[0].arrived) == 1
+
+
 async def test_a_call_that_is_not_from_the_api_is_refused() -> None:
     """Forged, bare and oversized calls are refused, and nobody is given anything."""
     async with running() as (visitor, _, client):
         post = partial(visitor.post, "/webhooks/wavespeed")
         forged = await post(content=ENDED, headers=signed(ENDED, "whsec_other"))
-        assert (forged.status_code, type_of(forged)) == (403, "not-verified")
-        assert (await post(content=ENDED)).status_code == 403
+        assert (forged.status_code, type_of(forged)) == (401, "not-verified")
+        assert (await post(content=ENDED)).status_code == 401
         large = b" " * 400_001
         announced = await post(content=large, headers=signed(large))
         assert (announced.status_code, type_of(announced)) == (413, "too-large")

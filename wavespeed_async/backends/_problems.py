@@ -25,6 +25,7 @@ from wavespeed_async.errors import (
     BadRequestError,
     ConfigurationError,
     CostLimitError,
+    DeliveryError,
     InsufficientCreditsError,
     InternalServerError,
     InvalidRequestError,
@@ -190,7 +191,10 @@ TABLE: Mapping[type[WaveSpeedError], _Row] = {
         members=_last_seen,
     ),
     WebhookVerificationError: _Row(
-        Problem(status=403, kind="not-verified", title="This call is not shown to be from the API.")
+        Problem(status=401, kind="not-verified", title="This call is not shown to be from the API.")
+    ),
+    DeliveryError: _Row(
+        _fault(503, "not-delivered", "This could not be handed on; it is worth calling again.")
     ),
     JournalError: _INTERNAL,
     CostLimitError: _UNAVAILABLE,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-import anyio.to_thread
+from typing import TYPE_CHECKING
 
 from wavespeed_async.backends._problems import Problem
 from wavespeed_async.errors import ConfigurationError
@@ -13,15 +11,13 @@ from wavespeed_async.webhooks import verify
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping
 
-    from wavespeed_async._prediction import Prediction
+    from wavespeed_async._client import AsyncWaveSpeed
 
-__all__ = ["LARGEST", "PATH", "TOO_LARGE", "TooLargeError", "Waiting", "arrived", "check_secret"]
+__all__ = ["LARGEST", "PATH", "TOO_LARGE", "TooLargeError", "arrived", "check_secret"]
 
 PATH = "/webhooks/wavespeed"
 LARGEST = 64 * 1024 * 1024
 """Bytes of one call: four pictures of 1536x1536 in base64 are about 40 million."""
-AT_ONCE = 256 * 1024
-"""Bytes that are verified on the event loop: in about a millisecond. More goes to a thread."""
 HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 TOO_LARGE = Problem(status=413, kind="too-large", title="The body is larger than it may be.")
@@ -29,14 +25,6 @@ TOO_LARGE = Problem(status=413, kind="too-large", title="The body is larger than
 
 class TooLargeError(Exception):
     """Say that a call's body is larger than it may be."""
-
-
-class Waiting(Protocol):
-    """Be who waits for predictions: a client."""
-
-    def arrive(self, prediction: Prediction) -> bool:
-        """Take a prediction that has arrived; tell whether somebody here waited for it."""
-        ...
 
 
 def check_secret(secret: str) -> str:
@@ -52,28 +40,25 @@ def check_secret(secret: str) -> str:
 
 
 async def arrived(
-    client: Waiting,
+    client: AsyncWaveSpeed,
     headers: Mapping[str, str],
     parts: AsyncIterable[bytes],
     secret: str,
     largest: int,
 ) -> None:
-    """Read a call, verify it, and hand its prediction to whoever waits for it.
+    """Read a call whole, and have the client take it: it verifies it, and ends who waits for it.
 
     A call without the headers of a webhook is refused before its body is read.
 
     Raises:
         WebhookVerificationError: It is not shown to be from the API.
         TooLargeError: Its body has more than `largest` bytes.
+        DeliveryError: It could not be handed on to the other workers.
     """
     if not all(headers.get(name) for name in HEADERS):
         verify(b"", headers, secret)  # raises, and says which one is missing
     body = await _read(headers, parts, largest)
-    if len(body) <= AT_ONCE:
-        prediction = verify(body, headers, secret)
-    else:
-        prediction = await anyio.to_thread.run_sync(verify, body, headers, secret)
-    client.arrive(prediction)
+    await client.receive(body, headers, secret)
 
 
 async def _read(headers: Mapping[str, str], parts: AsyncIterable[bytes], largest: int) -> bytes:

@@ -17,7 +17,7 @@ A handler is cancelled when its visitor leaves only where the server is told so:
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -161,8 +161,8 @@ async def _send(response: EventSourceResponse, steps: Progress) -> None:
 def webhook_route(secret: str, *, path: str = PATH, largest: int = LARGEST) -> web.RouteDef:
     """Make the route that the API calls when a prediction has ended, for `app.add_routes`.
 
-    It verifies the call and hands the prediction to whoever waits for it; it answers 204 whether
-    somebody does or not, since the API repeats what is not answered.
+    It verifies the call and ends the waits for its prediction, as `client.receive` does; it answers
+    204 whether somebody waits or not, since the API repeats what is not answered.
 
     Args:
         secret: The account's webhook secret, `whsec_…`.
@@ -176,7 +176,7 @@ def webhook_route(secret: str, *, path: str = PATH, largest: int = LARGEST) -> w
 
 
 async def _take_webhook(secret: str, largest: int, request: web.Request) -> web.StreamResponse:
-    client: Any = request.config_dict[CLIENT]
+    client = request.config_dict[CLIENT]
     parts = request.content.iter_any()
     try:
         await arrived(client, request.headers, parts, secret, largest)

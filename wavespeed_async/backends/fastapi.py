@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 
@@ -230,8 +230,8 @@ async def _events(client: AsyncWaveSpeed, items: tuple[Item, ...]) -> AsyncItera
 def webhook_router(secret: str, *, path: str = PATH, largest: int = LARGEST) -> APIRouter:
     """Make the route that the API calls when a prediction has ended, to be included.
 
-    It verifies the call and hands the prediction to whoever waits for it; it answers 204 whether
-    somebody does or not, since the API repeats what is not answered.
+    It verifies the call and ends the waits for its prediction, as `client.receive` does; it answers
+    204 whether somebody waits or not, since the API repeats what is not answered.
 
     Args:
         secret: The account's webhook secret, `whsec_…`.
@@ -248,7 +248,7 @@ def webhook_router(secret: str, *, path: str = PATH, largest: int = LARGEST) -> 
 
 
 async def _take_webhook(secret: str, largest: int, http: Request) -> Response:
-    client: Any = await shared_client(http)
+    client = await shared_client(http)
     try:
         await arrived(client, http.headers, http.stream(), secret, largest)
     except TooLargeError:
