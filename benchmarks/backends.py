@@ -194,7 +194,7 @@ async def crowd(port: int, visitors: int, spread: float, latency: float, seed: i
         visit(port, number, comes, dice.uniform(0.0, latency) if leaves else None)
         for number, (comes, leaves) in enumerate(plans)
     )
-    return await asyncio.gather(*visits)
+    return [*await asyncio.gather(*visits)]
 
 
 def added(heard: dict[str, Any], seen: dict[str, float]) -> Iterator[float]:

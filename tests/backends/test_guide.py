@@ -40,7 +40,7 @@ def test_the_blocks_run(number: int, tmp_path: Path) -> None:
 
 def test_the_table_is_the_codes() -> None:
     """Every error of the tree stands in the table, with the status and type that it is answered."""
-    told = {}
+    told: dict[str, tuple[int, str]] = {}
     for row in re.findall(r"^\| (.*Error.*) \| (\d+) \| `([\w-]+)` \|", GUIDE, re.MULTILINE):
         told |= {name: (int(row[1]), row[2]) for name in re.findall(r"`(\w+Error)`", row[0])}
     bases = {"WaveSpeedError", "PredictionError"}

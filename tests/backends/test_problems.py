@@ -206,8 +206,8 @@ def test_the_operator_hears_of_faults_alone(caplog: pytest.LogCaptureFixture) ->
         for error in (LimiterTimeoutError("busy"), InvalidRequestError("bad")):
             tell(error, problem_of(error))
         assert caplog.records == []
-        error = ConfigurationError("no API key")
-        tell(error, problem_of(error))
+        fault = ConfigurationError("no API key")
+        tell(fault, problem_of(fault))
     assert "no API key" in caplog.text
     assert caplog.records[0].exc_info
 
