@@ -7,9 +7,9 @@ import hmac
 import importlib.util
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import httpx
@@ -115,12 +115,13 @@ def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
 
 async def read_until(answer: httpx.Response, name: str) -> list[str]:
     """Read the names of a stream's events up to one, or to its end."""
-    names = []
-    async for line in answer.aiter_lines():
-        if line.startswith("event: "):
-            names.append(line.removeprefix("event: "))
-            if names[-1] == name:
-                break
+    names: list[str] = []
+    async with aclosing(cast("AsyncGenerator[str]", answer.aiter_lines())) as lines:
+        async for line in lines:
+            if line.startswith("event: "):
+                names.append(line.removeprefix("event: "))
+                if names[-1] == name:
+                    break
     return names
 
 

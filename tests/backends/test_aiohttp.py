@@ -97,11 +97,11 @@ async def test_progress_is_told_as_events() -> None:
 @pytest.mark.parametrize("told", [True, False])
 async def test_who_leaves_ends_the_wait(told: bool) -> None:
     """A visitor who leaves a stream is noticed at once where aiohttp tells, else by a ping."""
-    async with Emulator(pictures=False, latency=2.0) as emulator:
+    async with Emulator(pictures=False, latency=5.0, latency_cv=0.0) as emulator:
         make, made = maker(emulator.url)
         async with serving_aiohttp(application(make), handler_cancellation=told) as visitor:
             async with visitor.stream("POST", "/events") as answer:
-                await read_until(answer, "submitted")
+                await read_until(answer, "running")  # from here on nothing but pings is sent
             await until(lambda: made[0].left == [emulator.predictions[0].id])
 
 

@@ -225,6 +225,17 @@ async def test_who_leaves_ends_the_block() -> None:
             await anyio.sleep_forever()
 
 
+async def test_who_stays_is_not_in_the_way() -> None:
+    """A block whose visitor stays ends as it would without."""
+
+    async def receive() -> dict[str, Any]:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with while_connected(Request({"type": "http"}, receive=receive)):
+        await checkpoint()
+
+
 async def test_a_visitor_who_leaves_ends_the_wait_and_keeps_the_id() -> None:
     """The prediction is told as left, holds its slot while it runs, and its id finds it again."""
     async with running(latency=1.0, latency_cv=0.0) as (visitor, emulator, client):

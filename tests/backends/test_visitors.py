@@ -30,7 +30,8 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 def tasks() -> Counter[str]:
     """Count what runs by what it is; sse-starlette's own watcher is one for the whole loop."""
-    found = Counter(task.get_coro().__qualname__ for task in asyncio.all_tasks())  # type: ignore[union-attr]  # all are coroutines
+    coroutines = [task.get_coro() for task in asyncio.all_tasks()]
+    found = Counter(getattr(one, "__qualname__", type(one).__name__) for one in coroutines)
     found.pop("_shutdown_watcher", None)
     return found
 

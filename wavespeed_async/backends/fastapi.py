@@ -187,6 +187,10 @@ async def while_connected(http: Request) -> AsyncGenerator[None]:
     finally:
         group.cancel_scope.cancel()
         await group.__aexit__(None, None, None)
+    _check_stayed(block)
+
+
+def _check_stayed(block: anyio.CancelScope) -> None:
     if block.cancelled_caught:
         raise ClientDisconnect
 
