@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from tests.backends.serving import SECRET, Watched, maker, read_until, serving, signed, until
 from tests.wire import ID
-from wavespeed_async import AsyncWaveSpeed, FluxDev
+from wavespeed_async import AsyncWaveSpeed, FluxDev, Limiter, Limits
 from wavespeed_async.backends.fastapi import (
     Client,
     PredictionEvents,
@@ -188,9 +188,9 @@ async def test_errors_are_answered_as_problems(caplog: pytest.LogCaptureFixture)
 async def test_a_full_limiter_says_when_to_come_back() -> None:
     """Without room for a request in time it is 503 with Retry-After."""
     async with Emulator(pictures=False, latency=30.0, concurrency=1) as emulator:
-        make, made = maker(emulator.url, limits=None, limiter=None)
+        limits = Limits(per=6.0, concurrency=1)
+        make, made = maker(emulator.url, limits=None, limiter=Limiter(limits))
         async with serving(application(make)) as (visitor, _):
-            made[0].limiter.limits = type(made[0].limiter.limits)(concurrency=1)
             await made[0].submit(FluxDev(prompt="a fox"))
             answer = await visitor.post("/late")
     assert (answer.status_code, type_of(answer)) == (503, "busy")

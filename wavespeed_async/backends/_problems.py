@@ -45,7 +45,7 @@ from wavespeed_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from wavespeed_async.limits import Limiter
+    from wavespeed_async.limits import AnyLimiter
 
 __all__ = ["MEDIA_TYPE", "TABLE", "Problem", "problem_of", "tell"]
 
@@ -202,7 +202,7 @@ TABLE: Mapping[type[WaveSpeedError], _Row] = {
 """Every class of the tree, with what a visitor is told of it."""
 
 
-def problem_of(error: Exception, limiter: Limiter | None = None) -> Problem:
+def problem_of(error: Exception, limiter: AnyLimiter | None = None) -> Problem:
     """Find what a visitor is told of an error; of another package's error, nothing but that.
 
     Args:
@@ -228,7 +228,7 @@ def _is_to_be_mended(error: PredictionFailedError) -> bool:
     return error.prediction is not None and error.prediction.error_code in TO_BE_MENDED
 
 
-def _retry_after(error: WaveSpeedError, limiter: Limiter | None) -> int:
+def _retry_after(error: WaveSpeedError, limiter: AnyLimiter | None) -> int:
     """Tell in how many seconds to come back: what the API asked for, else when the queue is over.
 
     Those who wait now need at least one request each.
