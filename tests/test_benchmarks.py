@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 FIGURES = ROOT / "docs" / "throughput.json"
 WITH_OPTIONS = (
+    "backends",
     "emulator",
     "import_time",
     "large_batches",
@@ -140,3 +141,14 @@ def test_large_batches(tmp_path: Path) -> None:
     assert {row["polls"] for row in figures["instant"]} == {1.0}
     assert [row["lost"] for row in figures["stalls"]] == [0, 0, 0]
     assert all(row["most_running"] == 20 for row in figures["stalls"])
+
+
+def test_backends(tmp_path: Path) -> None:
+    """A few visitors see their pictures, others leave, and nothing of them stays behind."""
+    few = ["--visitors", "8", "--latency", "1"]
+    table = run(tmp_path, "backends", *few, "--json", "figures.json")
+    assert table.count("nothing") == 2
+    for row in read(tmp_path / "figures.json")["rows"]:
+        assert row["finished"] >= 4
+        assert row["finished"] + row["left"] == 8
+        assert row["tasks_left"] == row["connections_left"] == row["waiting_left"] == 0

@@ -47,8 +47,9 @@ def _filled(kind: type[Event]) -> Any:
 
 
 def test_all_events_are_public() -> None:
-    """Every event, the observer's type and `notify` can be imported by name."""
-    assert {*_events.__all__} == {kind.__name__ for kind in CLASSES} | {"Observer", "notify"}
+    """Every event, the observer's type, `listening` and `notify` can be imported by name."""
+    beside = {"Observer", "listening", "notify"}
+    assert {*_events.__all__} == {kind.__name__ for kind in CLASSES} | beside
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)

@@ -8,12 +8,14 @@ import math
 import os
 import random
 import secrets
-from functools import wraps
+import warnings
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
+import anyio.to_thread
 from attrs import evolve, field, frozen
 
 from wavespeed_async._calls import Calls, Turn
@@ -66,6 +68,10 @@ KEY_VARIABLE = "WAVESPEED_API_KEY"
 URL_VARIABLE = "WAVESPEED_BASE_URL"
 BEHIND = 1
 """A batch goes after calls that are made beside it: somebody waits for those."""
+
+AT_ONCE = 256 * 1024
+"""Bytes of a webhook that are verified on the event loop, in a millisecond; pictures in base64 have
+more, and go to a thread."""
 
 P = ParamSpec("P")
 
@@ -449,7 +455,8 @@ class AsyncWaveSpeed:
             DeliveryError: Nobody waits for it here, and the other workers cannot be told: answer
                 503, and the API calls again.
         """
-        prediction = verify(body, headers, secret, tolerance=tolerance)
+        check = partial(verify, body, headers, secret, tolerance=tolerance)
+        prediction = check() if len(body) <= AT_ONCE else await anyio.to_thread.run_sync(check)
         deliveries = self._account.deliveries
         is_awaited = self._account.poller.hear(prediction)
         if deliveries is not None and prediction.status.ended:
@@ -679,6 +686,18 @@ _owners: WeakKeyDictionary[AnyLimiter, str] = WeakKeyDictionary()
 # --- limiters that clients share -----------------------------------------------------------------
 
 _limiters: dict[str, tuple[Limiter, WeakSet[AsyncWaveSpeed]]] = {}
+_inherited: set[str] = set()
+"""The accounts that had open clients in the process that this one was forked off from."""
+
+
+def _begin_anew() -> None:
+    """Share nothing with the process that this one was forked off from."""
+    _inherited.update(name for name, (_, clients) in _limiters.items() if clients)
+    _limiters.clear()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _shared_limiter(client: AsyncWaveSpeed, root: str, key: str, limits: Limits | None) -> Limiter:
@@ -688,6 +707,12 @@ def _shared_limiter(client: AsyncWaveSpeed, root: str, key: str, limits: Limits 
         ConfigurationError: Another open client of this key was given other limits.
     """
     name = _identity(root, key)
+    if limits is None and name in _inherited:
+        message = (
+            "the process that this one was forked off from has a client of this key, too, and each "
+            "keeps the limits for itself: share a RedisLimiter, or give each a part as limits=…"
+        )
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
     limiter, clients = _limiters.setdefault(name, (Limiter(limits), WeakSet()))
     if limits is None and not clients:
         limits = Limits()

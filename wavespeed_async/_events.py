@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import field, frozen
@@ -15,6 +17,7 @@ from attrs import field, frozen
 from wavespeed_async.models._request import show
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from wavespeed_async._prediction import Prediction
@@ -35,6 +38,7 @@ __all__ = [
     "SubmissionFound",
     "SubmissionUnconfirmed",
     "WebhookReceived",
+    "listening",
     "notify",
 ]
 
@@ -148,10 +152,29 @@ Observer: TypeAlias = Callable[[Event], object]
 _log = logging.getLogger("wavespeed_async")
 
 
+_listener: ContextVar[Observer | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Observer) -> Iterator[None]:
+    """Have a listener told what the calls of this block tell, beside the client's own observer.
+
+    It hears this task and those that its calls start, so that who follows one call among hundreds
+    needs no client of its own. A call may look after other predictions by the way: they are told,
+    too. Only a client's observer hears of single requests.
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
 def notify(observe: Observer | None, event: Event) -> None:
-    """Call the observer with an event; what it raises is logged, never raised into a run."""
-    if observe is not None:
-        try:
-            observe(event)
-        except Exception:  # noqa: BLE001 (an observer's bug is no reason to lose a picture)
-            _log.exception("the observer failed on %s", type(event).__name__)
+    """Tell the observer and the listener; what they raise is logged, never raised into a run."""
+    for told in (observe, _listener.get()):
+        if told is not None:
+            try:
+                told(event)
+            except Exception:  # noqa: BLE001 (an observer's bug is no reason to lose a picture)
+                _log.exception("the observer failed on %s", type(event).__name__)

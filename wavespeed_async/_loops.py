@@ -2,11 +2,15 @@
 
 asyncio's loops read the machine's monotonic clock, trio's start anywhere, a test's jumps. What
 outlives a loop (the limiter's window does) needs times that mean the same in the next one.
+
+A process that is forked off gets a copy of all this: connections that both would write to, and a
+window that neither counts for the other. So nothing is used in another process than its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -34,6 +38,7 @@ class LoopClock:
     """Tell the time in seconds: it goes on from one event loop to the next, and between them."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._token: Any = None
         self._offset = 0.0
         self._last = (0.0, time.monotonic())
@@ -42,8 +47,16 @@ class LoopClock:
         """Attach to the running event loop; answer whether it is another one than before.
 
         Raises:
-            ConfigurationError: The loop before still runs, so that `what` would be shared by two.
+            ConfigurationError: The loop before still runs, so that `what` would be shared by two;
+                or this process was forked off after `what` was made.
         """
+        if self._process != os.getpid():
+            message = (
+                f"{what} was made before this process was forked off, and cannot be shared with "
+                f"it: make the client in each process (where the server starts its workers, in the "
+                f"application's lifespan), with RedisLimiter or a part of the limits for each"
+            )
+            raise ConfigurationError(message)
         token = current_token()
         if self._token is not None and self._token == token:
             return False
