@@ -48,6 +48,7 @@ class Course:
     heard: dict[int, float] = field(factory=dict)
     waiting: dict[tuple[int, int], tuple[str, int, float]] = field(factory=dict)
     processes: dict[int, Process] = field(factory=dict)
+    dead: dict[int, Process] = field(factory=dict)
     born: int = 0
 
     def act(self, what: str, who: int, after: float, priority: int) -> None:
@@ -74,7 +75,7 @@ class Course:
             mine_too = [key for key in self.waiting if key[0] == who][:1]
             told["leaves"] = [[key[1], *self.waiting.pop(key)[:2]] for key in mine_too]
         elif what == "die":
-            del self.processes[who]
+            self.dead[who] = self.processes.pop(who)
             return
         self.heard[who] = self.account.now
         self._compare(process.send(**told))
@@ -88,6 +89,8 @@ class Course:
             # The dead one is another process from now on: it is buried by its lease.
             ghost = 100 + self.born
             self.heard[ghost] = self.heard.pop(who)
+            if who in self.dead:
+                self.dead[ghost] = self.dead.pop(who)
             self._rename(who, ghost)
         return self.processes[who]
 
@@ -130,7 +133,7 @@ class Course:
         return {"reports": [process.report("lost" if lost else "answered", grant)]}
 
     def _compare(self, answer: dict[str, Any]) -> None:
-        for who, process in self.processes.items():
+        for who, process in [*self.processes.items(), *self.dead.items()]:
             if who in self.heard:
                 self._note_grants(who, process)
         now = self.account.now
