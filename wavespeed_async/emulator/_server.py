@@ -9,6 +9,7 @@ import asyncio
 import math
 import socket
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -153,13 +154,15 @@ class _Uvicorn(uvicorn.Server):
         self.close_idle()
 
     def _accept_no_more(self) -> None:
-        """Stop listening, a turn of the loop before the server is closed.
+        """Stop listening at once, a turn of the loop before the server is closed.
 
         Whoever was just accepted has a connection by then: asyncio loses it otherwise, unclosed.
         """
         for server in self.servers:
             for listening in server.sockets:
                 self.loop.remove_reader(listening)
+                with suppress(OSError):  # where a system knows no such thing it listens until then
+                    listening.shutdown(socket.SHUT_RDWR)
 
     async def _stay_away(self) -> None:
         await asyncio.sleep(0)
