@@ -391,6 +391,19 @@ async def test_a_database_that_has_forgotten_is_noticed(postgres: Server) -> Non
             await claimed(journal)
 
 
+async def test_a_journal_that_is_gone_after_a_lost_connection_is_told(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the tables are not there any more, the run ends once its patience does."""
+    monkeypatch.setattr(store_module, "PATIENCE", 0.6)
+    url = postgres.journal()
+    async with opened(store_of(url)) as (journal, _):
+        postgres.within(url, "DROP TABLE journal")
+        postgres.cut()
+        with pytest.raises(JournalError, match='"journal" does not exist'):
+            await claimed(journal)
+
+
 async def test_a_server_that_is_away_ends_submissions_and_still_gets_what_was_paid_for(
     postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
