@@ -58,7 +58,9 @@ def tests(session: nox.Session) -> None:
     install_group(session, "test")
     install_wheel(session)
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=INSTALLED)
+    session.run(
+        "coverage", "run", "-m", "pytest", "-q", "-n", "auto", *session.posargs, env=INSTALLED
+    )
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 

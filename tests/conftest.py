@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unmeasured() -> None:
+    """Measure what tests do, workers of a parallel run included, and nothing that they start.
+
+    What they start may be killed, or have no room to write.
+    """
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Run each async test on asyncio and on trio, by the real clock."""
