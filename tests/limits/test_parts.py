@@ -61,6 +61,37 @@ def test_limits_are_the_documented_ones() -> None:
     assert (limits.requests, limits.per, limits.concurrency) == (120, 60.0, 20)
 
 
+@given(
+    st.builds(
+        Limits,
+        requests=st.integers(1, 500),
+        concurrency=st.integers(1, 100),
+        burst=st.none() | st.integers(1, 500),
+    ),
+    st.integers(1, 100),
+)
+def test_parts_stay_within_the_whole(limits: Limits, processes: int) -> None:
+    """The parts of all processes are together no more than the whole, and each can send."""
+    shared = [limits.requests, limits.concurrency, limits.burst or limits.requests]
+    if processes > min(shared):
+        with pytest.raises(ConfigurationError, match=rf"processes.*1 to {min(shared)}, not"):
+            limits.part(processes)
+        return
+    part = limits.part(processes)
+    parts = [part.requests, part.concurrency, part.burst or part.requests]
+    for one, whole in zip(parts, shared, strict=True):
+        assert 1 <= one <= whole / processes
+        assert one * processes > whole - processes
+    assert part.per == limits.per
+
+
+@pytest.mark.parametrize("processes", [0, -1, True, 2.0, "2"])
+def test_parts_of_no_number(processes: Any) -> None:
+    """What is no number of processes is refused."""
+    with pytest.raises(ConfigurationError, match="processes must be a whole number"):
+        Limits().part(processes)
+
+
 # --- window ---------------------------------------------------------------------------------------
 
 LENGTH = 10.0 * 1.001 + 0.02

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, evolve, field, frozen
 from attrs.validators import optional
 
 from wavespeed_async.errors import ConfigurationError
@@ -59,3 +59,24 @@ class Limits:
     grace: float = field(default=5.0, validator=_number(0))
     uplink: float = field(default=2.0, validator=_number(0))
     abandon_after: float = field(default=600.0, validator=_number(0))
+
+    def part(self, processes: int) -> Limits:
+        """Answer the limits that each of so many processes keeps, where they share no limiter.
+
+        What does not divide is left over; together they stay inside the whole.
+
+        Raises:
+            ConfigurationError: There are fewer requests, slots or bursts than processes.
+        """
+        shared = [self.requests, self.concurrency, *([] if self.burst is None else [self.burst])]
+        good = isinstance(processes, int) and not isinstance(processes, bool)
+        if not good or not 1 <= processes <= min(shared):
+            allowed = f"a whole number of 1 to {min(shared)}"
+            message = f"Limits: processes must be {allowed}, not {processes!r}"
+            raise ConfigurationError(message)
+        return evolve(
+            self,
+            requests=self.requests // processes,
+            concurrency=self.concurrency // processes,
+            burst=None if self.burst is None else self.burst // processes,
+        )

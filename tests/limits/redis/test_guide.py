@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wavespeed_async.emulator import Emulator
 
@@ -20,7 +20,7 @@ PROGRAMS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 def test_its_program_makes_a_picture(redis: RedisServer) -> None:
     """Given a key, the emulator's address, a Redis, and times that are scaled down."""
-    (program,) = PROGRAMS
+    program, _ = PROGRAMS
     scaled = {"redis://localhost:6379/0": redis.url, "Limits()": "Limits(per=1.0, grace=0.1)"}
     for told, here in scaled.items():
         assert told in program
@@ -37,3 +37,12 @@ def test_its_program_makes_a_picture(redis: RedisServer) -> None:
         )
         assert ended.stderr == ""
         assert emulator.url in ended.stdout
+
+
+def test_its_parts_are_what_it_says() -> None:
+    """The program without Redis runs, and its comment tells the part of each process."""
+    _, program = PROGRAMS
+    given: dict[str, Any] = {}
+    exec(program, given)  # noqa: S102 (the page's own program)
+    limits = given["client"].limiter.limits
+    assert f"{limits.requests} a minute, {limits.concurrency} running" in program
