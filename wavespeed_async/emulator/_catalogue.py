@@ -1,7 +1,8 @@
 """Which models there are, what they take as JSON Schema, and what they cost. Pure.
 
-The schemas are made from the request classes: there is no second list of fields. The prices are
-this emulator's own; the API's change.
+The schemas of models with a request class are made from that: there is no second list of fields.
+They stand under v3, as all in the API's catalogue; the emulator takes the same fields under either
+version. The prices are this emulator's own; the API's change.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from wavespeed_async.emulator._requests import LOOSE_MODELS, Refusal, read_json, read_request
+from wavespeed_async.emulator._requests import Refusal, read_json, read_request
+from wavespeed_async.emulator._schemas import OTHER_MODELS
 from wavespeed_async.models import Lora, request_classes
-from wavespeed_async.models._fields import Between, Choice, Flag, Items, Opt
+from wavespeed_async.models._fields import Between, Choice, Flag, Items, Opt, Size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,9 +65,10 @@ def price_data(body: bytes) -> dict[str, Any]:
 
 def catalogue(origin: str) -> list[dict[str, Any]]:
     """List every model, as `GET /api/v3/models` does."""
-    schemas = {cls.model: request_schema(cls) for cls in request_classes()}
-    schemas.update((model, _loose_schema()) for model in LOOSE_MODELS)
-    return [_entry(model, schema, origin) for model, schema in schemas.items()]
+    entries = {cls.model: _entry_of_class(cls, origin) for cls in request_classes()}
+    for model, other in OTHER_MODELS.items():
+        entries[model] = _entry(model, other.type, other.description, other.schema, origin)
+    return [*entries.values()]
 
 
 def request_schema(cls: type[Request]) -> dict[str, Any]:
@@ -73,8 +76,16 @@ def request_schema(cls: type[Request]) -> dict[str, Any]:
     return _object_schema(cls)
 
 
-def _entry(model: str, schema: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    name = model.removeprefix("wavespeed-ai/")
+def _entry_of_class(cls: type[Request], origin: str) -> dict[str, Any]:
+    schema = request_schema(cls)
+    kind = "image-to-image" if "image" in schema["required"] else "text-to-image"
+    about = (cls.__doc__ or "").partition("\n")[0]
+    return _entry(cls.model, kind, about, schema, origin)
+
+
+def _entry(
+    model: str, kind: str, about: str, schema: Mapping[str, Any], origin: str
+) -> dict[str, Any]:
     api = {
         "type": "model_run",
         "method": "POST",
@@ -85,8 +96,8 @@ def _entry(model: str, schema: Mapping[str, Any], origin: str) -> dict[str, Any]
     return {
         "model_id": model,
         "name": model,
-        "description": f"The emulator's {name}.",
-        "type": "image-to-image" if "image" in schema["required"] else "text-to-image",
+        "description": about,
+        "type": kind,
         "base_price": PRICES.get(model, USUAL_PRICE) / MILLION,
         "api_schema": {"api_schemas": [api]},
     }
@@ -128,20 +139,6 @@ def _rule_schema(rule: Any) -> dict[str, Any]:
         items = _object_schema(Lora) if rule.kind is Lora else _rule_schema(rule.rule)
         most = {} if rule.most is None else {"maxItems": rule.most}
         return {**about, "type": "array", "items": items, "minItems": rule.least, **most}
+    if isinstance(rule, Size):  # the range of a side, as the API has it
+        return {**about, "type": "string", "minimum": rule.low, "maximum": rule.high}
     return {**about, "type": "string"}
-
-
-def _loose_schema() -> dict[str, Any]:
-    properties = {
-        "prompt": {"type": "string", "default": ""},
-        "size": {"type": "string", "default": "1024*1024"},
-        "seed": {"type": "integer", "default": -1},
-        "num_images": {"type": "integer", "default": 1, "minimum": 1, "maximum": 4},
-    }
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [],
-        "additionalProperties": False,
-        "x-order-properties": [*properties],
-    }

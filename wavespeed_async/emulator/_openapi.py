@@ -124,6 +124,8 @@ def _exact(rule: Any, told: Schema, *, optional: bool) -> Schema:
     """Add to a field's schema what JSON Schema can say of its rule."""
     rule = rule.rule if isinstance(rule, Opt) else rule
     schema = {**told, **_pattern(rule)}
+    if isinstance(rule, Size):
+        del schema["minimum"], schema["maximum"]  # of its sides: to JSON Schema a text has none
     if isinstance(rule, Items):
         schema["items"] = (
             _accepted(Lora)

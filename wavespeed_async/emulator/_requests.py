@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import attrs
 from attrs import field, frozen
 
+from wavespeed_async.emulator._schemas import OTHER_MODELS
 from wavespeed_async.errors import InvalidRequestError
 from wavespeed_async.models import Lora, Request, request_classes
 
@@ -29,11 +30,7 @@ __all__ = [
     "read_submission",
 ]
 
-LOOSE_MODELS = (
-    "wavespeed-ai/flux-dev-lora-ultra-fast",
-    "wavespeed-ai/flux-dev-ultra-fast",
-    "wavespeed-ai/flux-schnell",
-)
+LOOSE_MODELS = tuple(OTHER_MODELS)
 """Models without a request class that run all the same, so that raw requests can be tried."""
 
 
