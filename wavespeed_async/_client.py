@@ -566,6 +566,17 @@ class AsyncWaveSpeed:
         """
         return await self._account.catalogue.models(self._turn(timeout), max_age=max_age)
 
+    async def check(self, request: Request, *, timeout: float | None = None) -> None:
+        """Check a raw request against the API's catalogue, as submitting it does; send nothing.
+
+        Where the catalogue cannot be had, or does not know the model, `observe` is told so. Other
+        requests were checked when they were made.
+
+        Raises:
+            InvalidRequestError: For the first field that the model does not declare or refuses.
+        """
+        await self._account.catalogue.check(request, self._turn(timeout))
+
     async def balance(self, *, timeout: float | None = None) -> float:
         """Ask what the account has left, in USD.
 

@@ -7,18 +7,18 @@ version. The prices are this emulator's own; the API's change.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from wavespeed_async.emulator._requests import Refusal, read_json, read_request
 from wavespeed_async.emulator._schemas import OTHER_MODELS
-from wavespeed_async.models import Lora, request_classes
-from wavespeed_async.models._fields import Between, Choice, Flag, Items, Opt, Size
+from wavespeed_async.models import Fits, Lora, request_classes
+from wavespeed_async.models._fields import Between, Choice, Flag, Items, Number, Opt, Size
+from wavespeed_async.models._request import sent_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from wavespeed_async.emulator._requests import Submission
     from wavespeed_async.models import Request
 
@@ -107,10 +107,10 @@ def _object_schema(cls: type[Any]) -> dict[str, Any]:
     declared = attrs.fields(cls)
     return {
         "type": "object",
-        "properties": {a.name: _field_schema(a) for a in declared},
-        "required": [a.name for a in declared if a.default is attrs.NOTHING],
+        "properties": {sent_name(a): _field_schema(a) for a in declared},
+        "required": [sent_name(a) for a in declared if a.default is attrs.NOTHING],
         "additionalProperties": False,
-        "x-order-properties": [a.name for a in declared],
+        "x-order-properties": [sent_name(a) for a in declared],
     }
 
 
@@ -119,18 +119,19 @@ def _field_schema(attribute: attrs.Attribute[Any]) -> dict[str, Any]:
         "title": attribute.name.replace("_", " ").capitalize(),
         **_rule_schema(attribute.validator),
     }
-    if attribute.default not in {attrs.NOTHING, None}:
-        default = attribute.default
-        schema["default"] = [*default] if isinstance(default, tuple) else default
+    default = attribute.default
+    if default is not attrs.NOTHING and default is not None:
+        schema["default"] = _plain(default)
     return schema
 
 
 def _rule_schema(rule: Any) -> dict[str, Any]:
     rule = rule.rule if isinstance(rule, Opt) else rule
     about = {"description": rule.allowed}
-    if isinstance(rule, Between):
-        kind = "integer" if rule.whole else "number"
-        return {**about, "type": kind, "minimum": rule.low, "maximum": rule.high}
+    if isinstance(rule, Between | Number):
+        bounds = {"minimum": rule.low, "maximum": rule.high}
+        told = {word: bound for word, bound in bounds.items() if bound is not None}
+        return {**about, "type": "integer" if rule.whole else "number", **told}
     if isinstance(rule, Flag):
         return {**about, "type": "boolean"}
     if isinstance(rule, Choice):
@@ -139,6 +140,21 @@ def _rule_schema(rule: Any) -> dict[str, Any]:
         items = _object_schema(Lora) if rule.kind is Lora else _rule_schema(rule.rule)
         most = {} if rule.most is None else {"maxItems": rule.most}
         return {**about, "type": "array", "items": items, "minItems": rule.least, **most}
+    return {**about, **_text_schema(rule)}
+
+
+def _text_schema(rule: Any) -> dict[str, Any]:
+    """Say what a rule allows that is of texts, or is a schema itself."""
+    if isinstance(rule, Fits):
+        told: dict[str, Any] = _plain(rule.schema)
+        return told
     if isinstance(rule, Size):  # the range of a side, as the API has it
-        return {**about, "type": "string", "minimum": rule.low, "maximum": rule.high}
-    return {**about, "type": "string"}
+        return {"type": "string", "minimum": rule.low, "maximum": rule.high}
+    return {"type": "string"}
+
+
+def _plain(value: Any) -> Any:
+    """Make what JSON can write of what is frozen."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -15,6 +15,7 @@ from attrs import field, frozen
 from wavespeed_async.emulator._schemas import OTHER_MODELS
 from wavespeed_async.errors import InvalidRequestError
 from wavespeed_async.models import Lora, Request, request_classes
+from wavespeed_async.models._request import sent_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,11 +144,11 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _build(known: type[Request], given: Mapping[str, Any]) -> Request:
-    declared = attrs.fields(known)  # type: ignore[arg-type]  # request classes are attrs classes
-    for attribute in declared:
-        if attribute.default is attrs.NOTHING and _is_empty(given.get(attribute.name)):
-            raise missing_field(attribute.name)
-    values = {a.name: given[a.name] for a in declared if a.name in given}
+    declared = {sent_name(a): a for a in attrs.fields(known)}  # type: ignore[arg-type]  # request classes are attrs classes
+    for name, attribute in declared.items():
+        if attribute.default is attrs.NOTHING and _is_empty(given.get(name)):
+            raise missing_field(name)
+    values = {a.name: given[name] for name, a in declared.items() if name in given}
     try:
         # The class also takes what Python writes more handily; JSON has one way.
         if not isinstance(size := values.get("size", ""), str):

@@ -226,6 +226,8 @@ class Items(_Validator):
             noun = f"{self.kind.__name__} items" if self.kind else "items"
         if self.most is None:
             return f"at least {self.least} {noun}"
+        if self.least:
+            return f"{self.least} to {self.most} {noun}"
         return f"at most {self.most} {noun}"
 
     def accepts(self, value: object) -> bool:
