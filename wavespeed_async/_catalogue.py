@@ -107,7 +107,8 @@ class Catalogue:
         self._calls = calls
         self._clock = LoopClock()
         self._flight = anyio.Semaphore(1)
-        self._models: dict[str, Model] | None = None
+        self._models: dict[str, Model] = {}
+        self._answers = 0
         self._arrived = -math.inf
         self._failed = -math.inf
         self._failure = ""
@@ -146,15 +147,15 @@ class Catalogue:
     ) -> Mapping[str, Model]:
         if self._clock.enter("the client"):
             self._flight = anyio.Semaphore(1)  # nobody from an event loop that has ended comes back
-        wanted = self._clock.now()
+        before = self._answers
         with anyio.CancelScope(deadline=turn.deadline):
             async with self._flight:
-                is_new = self._arrived >= min(wanted, self._clock.now() - max_age)
-                if self._models is None or not is_new:
+                age = self._clock.now() - self._arrived
+                if self._answers == before and not age < max_age:
                     if is_check and self._clock.now() - self._failed < RESPITE:
                         raise APIConnectionError(self._failure)
                     self._models = await self._asked(turn, is_check=is_check)
-                    self._arrived = self._clock.now()
+                    self._arrived, self._answers = self._clock.now(), self._answers + 1
                 return self._models
         message = "the catalogue did not come in time"
         raise APIConnectionError(message)

@@ -13,6 +13,7 @@ left out, too. A default that the model itself would refuse is none.
 from __future__ import annotations
 
 import keyword
+import math
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
@@ -366,12 +367,14 @@ def _choice(kind: str, options: Any) -> _Shape | None:
     return _Shape("str", _Rule(Choice, (tuple(dict.fromkeys(words)),)))
 
 
-def _text_shape(sent: str, schema: Schema, *, is_required: bool) -> _Shape | None:
+def _text_shape(sent: str, schema: Schema, *, is_required: bool) -> _Shape:
     if is_size(schema, sent):
         low, high = limit(schema, "minimum"), limit(schema, "maximum")
-        if low is None or high is None or low != int(low) or high != int(high):
-            return None
-        return _Shape("str", _Rule(Size, (int(low), int(high))), joined_size)
+        sides = (
+            1 if low is None else math.ceil(low),
+            LONGEST_SIDE if high is None else math.floor(high),
+        )
+        return _Shape("str", _Rule(Size, sides), joined_size)
     filled = {"required": True} if is_required else {}
     if _PICTURE.search(sent):
         return _Shape("str", _Rule(Media, (), {**filled, **_base64(schema)}), is_free=True)
@@ -380,6 +383,8 @@ def _text_shape(sent: str, schema: Schema, *, is_required: bool) -> _Shape | Non
     return _Shape("str", _Rule(Text, (), {**filled, **whole}), is_free=True)
 
 
+LONGEST_SIDE = 99999
+"""Pixels of a side without a bound: five digits are all that `Size` reads."""
 _PICTURE = re.compile(r"(^|_)images?(_urls?)?$", re.IGNORECASE)
 """Names of fields that hold pictures, as the API's own clients know them."""
 

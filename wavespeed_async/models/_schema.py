@@ -44,7 +44,7 @@ Schema: TypeAlias = Mapping[str, Any]
 
 EVERYWHERE = frozenset({"enable_sync_mode"})
 """Fields that pass undeclared."""
-MOST_NAMED = 30
+MOST_NAMED = 20
 """So many words or names are told of what is allowed."""
 LONGEST_NAMED = 40
 """Characters of each of them."""
