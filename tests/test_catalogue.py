@@ -138,7 +138,7 @@ async def test_those_who_ask_at_once_share_one_answer() -> None:
         for _ in range(5):
             group.start_soon(ask)
     assert len(api.requests) == 1
-    assert len({models for models in found}) == 1
+    assert len(set(found)) == 1
 
     client, api = client_of(Reply({"code": 200, "data": [ENTRY]}, after=5.0))
     async with client, anyio.create_task_group() as group:

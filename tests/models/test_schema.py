@@ -153,7 +153,7 @@ def test_names_are_ordered_as_the_api_orders_them() -> None:
 def test_values_are_checked(
     schema: dict[str, Any], right: list[Any], wrong: list[Any], allowed: str
 ) -> None:
-    """Each word of a schema allows what it should and refuses the rest, and says what is allowed."""
+    """Each word of a schema allows what it should, refuses the rest, and says what is allowed."""
     for value in right:
         assert flaw_of(value, schema, "a") is None
         assert Fits(schema).accepts(value)
