@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import anyio.lowlevel
@@ -162,10 +162,8 @@ def test_entries_are_read_as_far_as_they_go() -> None:
     (full,) = decode_models([ENTRY])
     assert (full.api_path, full.base_price) == ("/api/v3/a/b", 0.5)
     odd = {"model_id": "c/d", "name": 5, "base_price": "x", "type": None, "api_schema": []}
-    shapes: list[Any] = [
-        {**odd, "api_schema": {"api_schemas": found}}
-        for found in (None, {}, [5], [{"type": "other"}], [{"request_schema": "x"}])
-    ]
+    wrong: list[Any] = [None, {}, [5], [{"type": "other"}], [{"request_schema": "x"}]]
+    shapes = [{**odd, "api_schema": {"api_schemas": found}} for found in wrong]
     for entry in [odd, *shapes]:
         (model,) = decode_models([entry, {"model_id": "../d"}, {"name": "x"}, 5, None])
         assert model == Model(id="c/d")
@@ -210,7 +208,7 @@ async def test_a_raw_request_is_checked_before_it_is_sent(
     async with running() as (client, emulator):
         for call in (client.run, client.submit, client.price, client.check):
             with pytest.raises(InvalidRequestError) as caught:
-                await call(request)  # type: ignore[operator]  # one of four
+                await call(request)
             assert caught.value.field == field
             assert words in str(caught.value)
         with pytest.raises(InvalidRequestError):
@@ -367,7 +365,7 @@ def test_a_client_asks_again_in_another_event_loop() -> None:
     assert len(api.requests) == 2
 
 
-def _options(name: str) -> dict[str, Any]:
+def _options(name: Literal["asyncio", "trio"]) -> dict[str, Any]:
     backend, options = virtual_backend(name)
     return {"backend": backend, "backend_options": options}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -141,7 +141,7 @@ def test_code_is_generated(cli: Cli, emulator: Emulator, tmp_path: Path) -> None
     assert (ran.code, ran.out) == (0, f"{out}\n")
     source = out.read_text(encoding="utf-8")
     assert cli("codegen", "--all").out == source
-    schema = {"properties": {"a": {}}}
+    schema: dict[str, Any] = {"properties": {"a": {}}}
     api = {"api_schemas": [{"type": "model_run", "request_schema": schema}]}
     entries = [{"model_id": "a/b"}, {"model_id": "c/d", "api_schema": api}]
     emulator.next(body={"code": 200, "data": entries})
@@ -152,7 +152,7 @@ def test_code_is_generated(cli: Cli, emulator: Emulator, tmp_path: Path) -> None
 
 def test_what_the_api_refuses_is_told(cli: Cli, emulator: Emulator) -> None:
     """An error of the API is one line and exit code 1; without a key it is wrong use."""
-    emulator.next(401, body={"code": 401, "message": "Invalid API key"})
+    emulator.next(status_code=401, body={"code": 401, "message": "Invalid API key"})
     ran = cli("balance")
     assert (ran.code, ran.out) == (1, "")
     assert "AuthenticationError: Invalid API key" in ran.err

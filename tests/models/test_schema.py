@@ -58,7 +58,7 @@ def test_undeclared_fields_pass_where_more_may_be_declared(schema: dict[str, Any
 
 def test_the_field_that_official_clients_add_passes_everywhere() -> None:
     """`enable_sync_mode` passes undeclared, as a flag, and only at the top."""
-    schema = {"properties": {"a": {"properties": {"b": {}}}}}
+    schema: dict[str, Any] = {"properties": {"a": {"properties": {"b": {}}}}}
     check_fields(MODEL, {"enable_sync_mode": True}, schema)
     for wrong in ({"enable_sync_mode": 1}, {"a": {"enable_sync_mode": True}}):
         with pytest.raises(InvalidRequestError, match="is no field of this model"):
@@ -77,7 +77,8 @@ def test_required_fields_must_be_there_and_not_empty() -> None:
     """A required field that is missing, None or empty is refused, unless it is hidden."""
     schema = {"properties": {"a": {}, "b": {"x-hidden": True}}, "required": ["a", "b", 5]}
     check_fields(MODEL, {"a": 0}, schema)
-    for empty in ({}, {"a": None}, {"a": " "}, {"a": []}):
+    empties: list[dict[str, Any]] = [{}, {"a": None}, {"a": " "}, {"a": []}]
+    for empty in empties:
         with pytest.raises(InvalidRequestError, match="a must be given") as caught:
             check_fields(MODEL, empty, schema)
         assert caught.value.field == "a"
