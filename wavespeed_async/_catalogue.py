@@ -49,6 +49,8 @@ PATH = "/api/v3/models"
 LARGEST = 64 * 1024 * 1024
 """Bytes of the catalogue: about 950 models are some 10 million."""
 HOUR = 3600.0
+CHECK_RETRIES = 1
+"""How many times a check asks again: a picture waits for it."""
 RESPITE = 60.0
 """Seconds after a failure during which checks do not ask for the catalogue again."""
 
@@ -168,7 +170,7 @@ class Catalogue:
                 PATH,
                 turn,
                 decode=_decode,
-                max_retries=0 if is_check else None,
+                max_retries=CHECK_RETRIES if is_check else None,
                 largest=LARGEST,
             )
         except (APIConnectionError, APIResponseError, APIStatusError) as error:
