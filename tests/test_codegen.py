@@ -65,7 +65,7 @@ def test_the_catalogue_gives_the_classes_of_this_package(cls: type[Request]) -> 
     (made,) = classes_of(model).values()
     assert made.__name__ == cls.__name__
     assert fields_told(made) == fields_told(cls)
-    assert [a.type for a in attrs.fields(made)] == [a.type for a in attrs.fields(cls)]  # type: ignore[arg-type]  # an attrs class
+    assert made.__annotations__ == cls.__annotations__
     assert (cls.version, made.version) == VERSIONS.get(cls.model, ("v3", "v3"))
 
 
@@ -246,7 +246,7 @@ def test_fields_take_what_their_schemas_say(
     """Each kind of schema becomes a field of that type, default and range."""
     cls = _made(schema)
     (attribute,) = attrs.fields(cls)
-    assert (attribute.type, attribute.default) == (annotation, default)
+    assert (cls.__annotations__["a"], attribute.default) == (annotation, default)
     assert cls().model == "a/b"
     for value in right:
         sent = encode_request(cls(a=value))
@@ -285,7 +285,7 @@ def test_loras_are_those_of_this_package() -> None:
     assert other(a=[{"path": "x", "scale": 2}]).a[0]["scale"] == 2
     with pytest.raises(InvalidRequestError):
         other(a=[{"path": "x", "scale": 3}])
-    assert attrs.fields(of(type="text")).a.type == "Any"
+    assert of(type="text").__annotations__["a"] == "Any"
     assert (
         attrs.fields(
             _made({"type": "array", "items": {"properties": {"path": {}, "scale": 5}}})
