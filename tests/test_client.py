@@ -251,7 +251,9 @@ async def test_what_is_no_request_is_refused() -> None:
     """Only requests can be run."""
     async with running() as (client, _):
         with pytest.raises(InvalidRequestError, match="request"):
-            await client.run("a prompt")  # type: ignore[arg-type]  # that is the point
+            await client.run(5)  # type: ignore[call-overload]  # that is the point
+        with pytest.raises(InvalidRequestError, match="model must be an id"):
+            await client.run("a prompt")
 
 
 async def test_open_seed_is_drawn_and_told() -> None:

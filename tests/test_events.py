@@ -36,6 +36,7 @@ VALUES: dict[str, Any] = {
     "age": 12.5,
     "awaited": True,
     "request": RAW,
+    "reason": "the API has no such model",
     "paths": (Path("pictures/1.png"),),
 }
 """A value for each field of any event; a new field without one fails the tests."""

@@ -1,5 +1,7 @@
 """Pictures from the WaveSpeedAI API for asyncio and trio: within the limits, never paid twice."""
 
+from wavespeed_async._account import Price
+from wavespeed_async._catalogue import Model
 from wavespeed_async._client import AsyncWaveSpeed
 from wavespeed_async._events import (
     Event,
@@ -12,6 +14,7 @@ from wavespeed_async._events import (
     RequestAnswered,
     RequestFailed,
     RequestSent,
+    RequestUnchecked,
     SubmissionFound,
     SubmissionUnconfirmed,
     WebhookReceived,
@@ -82,6 +85,7 @@ __all__ = [
     "LimiterTimeoutError",
     "Limits",
     "Lora",
+    "Model",
     "ModerationError",
     "NotFoundError",
     "Outcome",
@@ -96,12 +100,14 @@ __all__ = [
     "PredictionPolled",
     "PredictionSubmitted",
     "PredictionTimeoutError",
+    "Price",
     "RateLimitError",
     "RawRequest",
     "Request",
     "RequestAnswered",
     "RequestFailed",
     "RequestSent",
+    "RequestUnchecked",
     "Status",
     "SubmissionFound",
     "SubmissionUnconfirmed",

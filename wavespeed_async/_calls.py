@@ -65,6 +65,18 @@ Submitted: TypeAlias = Callable[[Prediction], object]
 """Is told a prediction as soon as its id is known, even where the call is being cancelled."""
 
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Decode(Protocol[T_co]):
+    """Take what was asked for out of an answer, or raise what it is instead."""
+
+    def __call__(self, status: int, body: bytes, *, retry_after: float | None) -> T_co:
+        """Decode an answer's body."""
+        ...
+
+
 class Mark(Protocol):
     """Name a submission to a recorder, and hear what becomes of it."""
 
@@ -251,7 +263,7 @@ class Calls:
         Raises:
             APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
         """
-        return await self._told("list", LIST_PATH, query, turn)
+        return await self.asked("list", "POST", LIST_PATH, turn, query=query, decode=decode_data)
 
     async def price(
         self, model: str, inputs: Mapping[str, object], turn: Turn
@@ -261,28 +273,55 @@ class Calls:
         Raises:
             APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
         """
-        return await self._told("price", PRICE_PATH, {"model_id": model, "inputs": inputs}, turn)
+        query = {"model_id": model, "inputs": inputs}
+        return await self.asked("price", "POST", PRICE_PATH, turn, query=query, decode=decode_data)
 
-    async def _told(
-        self, kind: str, path: str, query: Mapping[str, object], turn: Turn
-    ) -> Mapping[str, object]:
-        """Ask by a POST that makes nothing."""
+    async def asked(
+        self,
+        kind: str,
+        method: str,
+        path: str,
+        turn: Turn,
+        *,
+        decode: Decode[T],
+        query: Mapping[str, object] | None = None,
+        max_retries: int | None = None,
+        largest: int | None = None,
+    ) -> T:
+        """Ask for what makes nothing, and so may be asked for again.
+
+        Args:
+            kind: What recorders know it as.
+            method: GET or POST.
+            path: Where.
+            turn: How urgent it is, and until when.
+            decode: Takes what is asked for out of the answer.
+            query: The body of a POST.
+            max_retries: How many times a failed try is made again; as all others by default.
+            largest: How many bytes the answer may have.
+
+        Raises:
+            LimiterTimeoutError: Its turn did not come in time.
+            APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
+        """
+        content = None if query is None else encode_json(query)
         waits = pauses(self._dice)
-        tries_left = self._max_retries
+        tries_left = self._max_retries if max_retries is None else max_retries
         while True:
             permit = await self.limiter.acquire(
                 priority=turn.priority, timeout=turn.left(), patience=turn.patience
             )
             sending = partial(
-                self._transport.send, "POST", path, permit=permit, content=encode_json(query)
+                self._transport.send, method, path, permit=permit, content=content, largest=largest
             )
             try:
-                return self._data(await self._recorded(kind, permit, sending))
+                answer = await self._recorded(kind, permit, sending)
+                return decode(answer.status_code, answer.body, retry_after=answer.retry_after)
             except WaveSpeedError as error:
                 turn = self._started(turn)
                 spared = turn.stubborn and isinstance(error, RateLimitError)
                 pause = self.pause(error, turn, 1 if spared else tries_left, next(waits))
-                self.failed("POST", path, error, pause)
+                self.failed(method, path, error, pause)
                 if pause is None:
                     raise
                 tries_left -= not spared
@@ -496,9 +535,6 @@ class Calls:
 
     def _data(self, answer: Answer) -> Mapping[str, object]:
         return decode_data(answer.status_code, answer.body, retry_after=answer.retry_after)
-
-
-T = TypeVar("T")
 
 
 async def _outlive(send: Callable[[], Awaitable[T]], wire: Wire, last_word: float) -> T:

@@ -10,7 +10,7 @@ import random
 import secrets
 import warnings
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, overload
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -18,11 +18,21 @@ import anyio
 import anyio.to_thread
 from attrs import evolve, field, frozen
 
+from wavespeed_async._account import (
+    Price,
+    balance,
+    checked_ids,
+    delete,
+    in_time,
+    listing,
+    price_of,
+)
 from wavespeed_async._calls import Calls, Turn
-from wavespeed_async._codec import decode_id
+from wavespeed_async._catalogue import Catalogue, Model
+from wavespeed_async._codec import decode_id, request_of
 from wavespeed_async._media import Storage
 from wavespeed_async._polling import Poller
-from wavespeed_async._prediction import Outcome, Prediction
+from wavespeed_async._prediction import Outcome, Prediction, Status
 from wavespeed_async.batch import (
     Budget,
     Journaled,
@@ -46,7 +56,8 @@ from wavespeed_async.models import (
 from wavespeed_async.webhooks import TOLERANCE, check_url, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+    from datetime import datetime
     from pathlib import Path
     from types import TracebackType
 
@@ -112,6 +123,7 @@ class _Defaults:
     priority: int = 0
     choose_seeds: bool = True
     webhook: str | None = field(default=None, repr=False)
+    check_raw: bool = True
 
 
 @frozen(eq=False, repr=False)
@@ -123,6 +135,7 @@ class _Account:
     calls: Calls
     poller: Poller
     storage: Storage
+    catalogue: Catalogue
     dice: random.Random
     deliveries: Deliveries | None
     identity: str
@@ -140,6 +153,8 @@ class _Account:
             raise InvalidRequestError.of(
                 owner="submit", field="request", value=request, allowed="a request"
             )
+        if defaults.check_raw:
+            await self.catalogue.check(request, turn)
         if defaults.choose_seeds:
             request = request.with_seed(self.dice)
 
@@ -196,6 +211,8 @@ class AsyncWaveSpeed:
         transport: An httpx transport, with the proxies and certificates of your choice, or
             `"aiohttp"`: a fifth of the CPU, under asyncio only, with the extra `aiohttp`.
         choose_seeds: Draw a seed that is left open, so that every picture can be made again.
+        check_raw: Check raw requests against what the API's catalogue says of their model; it is
+            asked for once an hour at most.
         observe: Is called with every event.
         deliveries: Carries webhooks between the workers of an application; by default those of
             this process alone are known.
@@ -215,6 +232,7 @@ class AsyncWaveSpeed:
         max_retries: int = 3,
         transport: httpx.AsyncBaseTransport | str | None = None,
         choose_seeds: bool = True,
+        check_raw: bool = True,
         observe: Observer | None = None,
         deliveries: Deliveries | None = None,
     ) -> None:
@@ -239,6 +257,7 @@ class AsyncWaveSpeed:
             limiter=limiter,
             calls=calls,
             poller=Poller(calls, max_retries=max_retries, dice=dice),
+            catalogue=Catalogue(calls),
             storage=Storage(wire, max_retries=max_retries, observe=observe, dice=dice),
             dice=dice,
             deliveries=deliveries,
@@ -246,7 +265,7 @@ class AsyncWaveSpeed:
         )
         if deliveries is not None:
             deliveries.attach(self._account.poller)
-        self._defaults = _Defaults(timeout, choose_seeds=choose_seeds)
+        self._defaults = _Defaults(timeout, choose_seeds=choose_seeds, check_raw=check_raw)
         self._parent: AsyncWaveSpeed | None = None
         limiter.opened(self)
 
@@ -281,6 +300,7 @@ class AsyncWaveSpeed:
         priority: int | None = None,
         choose_seeds: bool | None = None,
         webhook: str | None = None,
+        check_raw: bool | None = None,
     ) -> AsyncWaveSpeed:
         """Answer a client with other defaults on the same pool and limiter.
 
@@ -289,6 +309,7 @@ class AsyncWaveSpeed:
             priority: Lower numbers go first; 0 is the default. A batch comes one number later.
             choose_seeds: Whether to draw seeds that are left open.
             webhook: The URL that the API calls at the end of each prediction: see `run`.
+            check_raw: Whether to check raw requests against the API's catalogue.
         """
         other = object.__new__(AsyncWaveSpeed)
         other._account = self._account
@@ -298,6 +319,7 @@ class AsyncWaveSpeed:
             priority=now.priority if priority is None else priority,
             choose_seeds=now.choose_seeds if choose_seeds is None else choose_seeds,
             webhook=now.webhook if webhook is None else _checked_url(webhook),
+            check_raw=now.check_raw if check_raw is None else check_raw,
         )
         other._parent = self  # while this one is in use, so is the account
         _check_timeout(other._defaults.timeout)
@@ -355,43 +377,90 @@ class AsyncWaveSpeed:
         """
         return await self.run(request)
 
+    @overload
     async def run(
         self, request: Request, *, timeout: float | None = None, webhook: str | None = None
+    ) -> Prediction: ...
+
+    @overload
+    async def run(
+        self,
+        request: str,
+        *,
+        timeout: float | None = None,
+        webhook: str | None = None,
+        **fields: Any,
+    ) -> Prediction: ...
+
+    async def run(
+        self,
+        request: Request | str,
+        *,
+        timeout: float | None = None,
+        webhook: str | None = None,
+        **fields: Any,
     ) -> Prediction:
         """Submit a request, wait, and answer the finished prediction.
+
+        A model's id with its fields is short for its request: of the model's class, if it has one
+        in this package, else raw. A field called `timeout` or `webhook` needs the long form.
 
         With a webhook it ends by the arrival (`receive`), in one request: it is polled only where
         the webhook is so late that it is probably lost.
 
         Args:
-            request: What is asked.
+            request: What is asked, or the id of a model.
             timeout: Seconds for all of it; by default the client's.
             webhook: An http(s) URL that the API calls when it has ended. No event and no error
                 tells its query.
+            fields: The model's fields, where `request` is its id.
 
         Raises:
+            InvalidRequestError: A field is not the model's, or out of range; nothing was sent.
             PredictionFailedError: It ended without pictures.
             PredictionTimeoutError: It still ran after `timeout`; its id resumes it.
             SubmissionUnconfirmedError: It may exist and be billed; it was not sent again.
             LimiterTimeoutError, APIConnectionError, APIStatusError: It does not exist, unless the
                 error has a `prediction_id`: then it may still run, and waiting for it resumes it.
         """
-        defaults = self._called_at(webhook)
-        return await self._account.run(request, self._turn(timeout), defaults)
+        asked, defaults = request_of(request, fields), self._called_at(webhook)
+        return await self._account.run(asked, self._turn(timeout), defaults)
 
+    @overload
     async def submit(
         self, request: Request, *, timeout: float | None = None, webhook: str | None = None
+    ) -> Prediction: ...
+
+    @overload
+    async def submit(
+        self,
+        request: str,
+        *,
+        timeout: float | None = None,
+        webhook: str | None = None,
+        **fields: Any,
+    ) -> Prediction: ...
+
+    async def submit(
+        self,
+        request: Request | str,
+        *,
+        timeout: float | None = None,
+        webhook: str | None = None,
+        **fields: Any,
     ) -> Prediction:
-        """Submit a request and answer the prediction that was just created.
+        """Submit a request, or a model's id with its fields; answer what was just created.
 
         With a webhook a later `wait` ends by the arrival, as `run` does.
 
         Raises:
+            InvalidRequestError: A field is not the model's, or out of range; nothing was sent.
             SubmissionUnconfirmedError: It may exist and be billed; it was not sent again.
             LimiterTimeoutError, APIConnectionError, APIStatusError: It does not exist.
         """
+        asked = request_of(request, fields)
         account, defaults = self._account, self._called_at(webhook)
-        prediction = await account.submit(request, self._turn(timeout), defaults)
+        prediction = await account.submit(asked, self._turn(timeout), defaults)
         account.poller.leave(prediction)
         return prediction
 
@@ -483,6 +552,110 @@ class AsyncWaveSpeed:
         if self._account.deliveries is not None and prediction.status.ended:
             self._account.deliveries.post(prediction)
         return is_awaited
+
+    # --- models and the account ------------------------------------------------------------------
+
+    async def models(
+        self, *, max_age: float = 0.0, timeout: float | None = None
+    ) -> tuple[Model, ...]:
+        """List the API's models; `max_age=3600` takes an answer that is up to an hour old.
+
+        Raises:
+            LimiterTimeoutError, APIConnectionError, APIResponseError, APIStatusError: They cannot
+                be had.
+        """
+        return await self._account.catalogue.models(self._turn(timeout), max_age=max_age)
+
+    async def check(self, request: Request, *, timeout: float | None = None) -> None:
+        """Check a raw request against the API's catalogue, as submitting it does; send nothing.
+
+        Where the catalogue cannot be had, or does not know the model, `observe` is told so. Other
+        requests were checked when they were made.
+
+        Raises:
+            InvalidRequestError: For the first field that the model does not declare or refuses.
+        """
+        await self._account.catalogue.check(request, self._turn(timeout))
+
+    async def balance(self, *, timeout: float | None = None) -> float:
+        """Ask what the account has left, in USD.
+
+        Raises:
+            LimiterTimeoutError, APIConnectionError, APIResponseError, APIStatusError: No usable
+                answer came.
+        """
+        turn = self._turn(timeout)
+        return await in_time(turn, partial(balance, self._account.calls, turn))
+
+    async def price(self, request: Request, *, timeout: float | None = None) -> Price:
+        """Ask what a request would cost; a raw one is checked as if it were submitted.
+
+        Raises:
+            InvalidRequestError: A raw request is not what its model takes.
+            LimiterTimeoutError, APIConnectionError, APIResponseError, APIStatusError: No usable
+                answer came.
+        """
+        turn = self._turn(timeout)
+        if self._defaults.check_raw:
+            await self._account.catalogue.check(request, turn)
+        return await in_time(turn, partial(price_of, self._account.calls, request, turn))
+
+    def predictions(
+        self,
+        *,
+        model: str | None = None,
+        status: Status | str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        include_inputs: bool = False,
+        page_size: int = 100,
+    ) -> AsyncIterator[Prediction]:
+        """Iterate over the account's predictions, the newest first; the API keeps them for 7 days.
+
+        Pages are asked for as they are needed, each within the client's timeout.
+
+        Args:
+            model: Those of one model, by its id.
+            status: Those that stand so.
+            created_after: Those since then; a datetime with a time zone.
+            created_before: Those until then.
+            include_inputs: Have the API tell what was asked, in `raw` as `inputs` or `input`.
+            page_size: How many one request brings, 1 to 100.
+
+        Raises:
+            InvalidRequestError: A filter cannot be.
+            LimiterTimeoutError, APIConnectionError, APIResponseError, APIStatusError: While
+                iterating: no usable page came. To iterate on asks for it again.
+        """
+
+        async def page(query: Mapping[str, object]) -> Mapping[str, Any]:
+            turn = self._turn(None)
+            return await in_time(turn, partial(self._account.calls.listing, query, turn))
+
+        return listing(
+            page,
+            model=model,
+            status=status,
+            created_after=created_after,
+            created_before=created_before,
+            include_inputs=include_inputs,
+            page_size=page_size,
+        )
+
+    async def delete(
+        self, predictions: Iterable[Prediction | str], *, timeout: float | None = None
+    ) -> int:
+        """Delete predictions with their outputs, and answer how many there were.
+
+        Unknown ids are ignored; a try whose answer was lost is made again, and finds less.
+
+        Raises:
+            InvalidRequestError: One is no prediction and no id; nothing was deleted.
+            LimiterTimeoutError, APIConnectionError, APIResponseError, APIStatusError: No usable
+                answer came; some may be deleted.
+        """
+        turn, ids = self._turn(timeout), checked_ids(predictions)
+        return await in_time(turn, partial(delete, self._account.calls, ids, turn))
 
     # --- many requests ---------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,6 +32,7 @@ from wavespeed_async.errors import (
     PredictionFailedError,
     RateLimitError,
 )
+from wavespeed_async.models._fields import Items, Opt
 from wavespeed_async.models._request import (
     FieldMap,
     Lora,
@@ -39,6 +40,7 @@ from wavespeed_async.models._request import (
     Request,
     refuse_unknown,
     request_class,
+    sent_name,
 )
 
 if TYPE_CHECKING:
@@ -48,11 +50,13 @@ __all__ = [
     "decode_answer",
     "decode_data",
     "decode_id",
+    "decode_list",
     "decode_prediction",
     "encode_json",
     "encode_request",
     "failure",
     "request_from",
+    "request_of",
     "status_error",
 ]
 
@@ -63,7 +67,7 @@ __all__ = [
 def _converter() -> Converter:
     """Make the converter, at the first request: to import cattrs takes a fifth of httpx's time."""
     from cattrs import Converter  # noqa: PLC0415 (as said above)
-    from cattrs.gen import make_dict_unstructure_fn  # noqa: PLC0415 (as said above)
+    from cattrs.gen import make_dict_unstructure_fn, override  # noqa: PLC0415 (as said above)
 
     converter = Converter()
 
@@ -71,12 +75,21 @@ def _converter() -> Converter:
         lambda cls: attrs.has(cls) and issubclass(cls, Request)
     )
     def _without_none(cls: type[Request]) -> Callable[[Request], dict[str, Any]]:
-        unstructure = make_dict_unstructure_fn(cls, converter)
+        names: dict[str, Any] = {
+            a.name: override(rename=sent_name(a))
+            for a in attrs.fields(cls)  # type: ignore[arg-type]  # request classes are attrs classes
+            if a.name != sent_name(a)
+        }
+        unstructure = make_dict_unstructure_fn(cls, converter, **names)
         return lambda request: {k: v for k, v in unstructure(request).items() if v is not None}
 
     @converter.register_unstructure_hook
     def _raw(request: RawRequest) -> dict[str, Any]:
         return {k: _thawed(v) for k, v in request.fields.items() if v is not None}
+
+    @converter.register_unstructure_hook
+    def _map(value: FieldMap) -> dict[str, Any]:
+        return {k: _thawed(v) for k, v in value.items()}
 
     return converter
 
@@ -120,19 +133,49 @@ def request_from(fields: Mapping[str, Any]) -> Request:
     if known is None:
         return RawRequest(model, values)
     refuse_unknown(known, values)
+    given = {}
     for attribute in attrs.fields(known):  # type: ignore[arg-type]  # request classes are attrs classes
-        if attribute.default is attrs.NOTHING and attribute.name not in values:
-            raise InvalidRequestError.of(known.model, attribute.name, None, "given: it is required")
-    if isinstance(values.get("loras"), list | tuple):
-        values["loras"] = tuple(_lora_from(known.model, item) for item in values["loras"])
-    return known(**values)
+        name = sent_name(attribute)
+        if name in values:
+            given[attribute.name] = _with_loras(known.model, attribute, values[name])
+        elif attribute.default is attrs.NOTHING:
+            raise InvalidRequestError.of(known.model, name, None, "given: it is required")
+    return known(**given)
 
 
-def _lora_from(model: str, item: Any) -> Any:
+def request_of(asked: Request | str, fields: Mapping[str, Any]) -> Request:
+    """Take a request as it is, or build one from a model's id and its fields.
+
+    Raises:
+        InvalidRequestError: For an unknown field, a missing one, or a value out of range.
+        TypeError: There are fields beside a request: it has its own.
+    """
+    if isinstance(asked, str):
+        known = request_class(asked)
+        if known is None:
+            return RawRequest(asked, fields)
+        refuse_unknown(known, fields)
+        return request_from({**fields, "model": asked})
+    if fields:
+        message = f"a request has its own fields, so this is one too many: {next(iter(fields))}"
+        raise TypeError(message)
+    return asked
+
+
+def _with_loras(model: str, attribute: attrs.Attribute[Any], value: Any) -> Any:
+    """Make LoRAs out of the objects of a field that takes them."""
+    rule: Any = attribute.validator
+    rule = rule.rule if isinstance(rule, Opt) else rule
+    if not (isinstance(rule, Items) and rule.kind is Lora and isinstance(value, list | tuple)):
+        return value
+    return tuple(_lora_from(model, attribute.name, item) for item in value)
+
+
+def _lora_from(model: str, name: str, item: Any) -> Any:
     if not isinstance(item, Mapping):
         return item
     if item.keys() != {"path", "scale"}:
-        raise InvalidRequestError.of(model, "loras", item, "objects of path and scale, both")
+        raise InvalidRequestError.of(model, name, item, "objects of path and scale, both")
     return Lora(item["path"], item["scale"])
 
 
@@ -197,6 +240,26 @@ def decode_data(status: int, body: bytes, *, retry_after: float | None = None) -
         APIStatusError: The API refused, by its HTTP status or by its code under HTTP 200.
         APIResponseError: This is not the API's envelope.
     """
+    data = _enveloped(status, body, retry_after)
+    if not isinstance(data, dict):
+        _refuse("no data", status, body)
+    return data
+
+
+def decode_list(status: int, body: bytes, *, retry_after: float | None = None) -> Sequence[Any]:
+    """Take `data` that is a list out of an answer's envelope.
+
+    Raises:
+        APIStatusError, APIResponseError: As `decode_data`.
+    """
+    data = _enveloped(status, body, retry_after)
+    if not isinstance(data, list):
+        _refuse("no list", status, body)
+    return data
+
+
+def _enveloped(status: int, body: bytes, retry_after: float | None) -> object:
+    """Take whatever `data` is out of the envelope of a success."""
     found = _parsed(body)
     envelope: dict[str, Any] = found if isinstance(found, dict) else {}
     code, data = _whole(envelope.get("code")), envelope.get("data")
@@ -210,8 +273,8 @@ def decode_data(status: int, body: bytes, *, retry_after: float | None = None) -
             prediction_id=decode_id(data) if isinstance(data, dict) else None,
             retry_after=retry_after,
         )
-    if not isinstance(data, dict):
-        _refuse("no data" if isinstance(found, dict) else "no JSON object", status, body)
+    if not isinstance(found, dict):
+        _refuse("no JSON object", status, body)
     return data
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "RequestAnswered",
     "RequestFailed",
     "RequestSent",
+    "RequestUnchecked",
     "SubmissionFound",
     "SubmissionUnconfirmed",
     "WebhookReceived",
@@ -79,6 +80,14 @@ class RequestFailed(Event):
     path: str
     error: Exception
     retry_in: float | None
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class RequestUnchecked(Event):
+    """Tell that a raw request goes without a check of its fields, and why."""
+
+    request: Request
+    reason: str
 
 
 @frozen(kw_only=True, eq=False, repr=False)

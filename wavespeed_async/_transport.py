@@ -191,6 +191,7 @@ class Transport:
         content: bytes | None = None,
         held: bool = False,
         wire: Wire | None = None,
+        largest: int | None = None,
     ) -> Answer:
         """Send one request to the API and report to its permit; `wire` is told how far it came.
 
@@ -198,6 +199,7 @@ class Transport:
 
         Raises:
             APIConnectionError: No answer came; `.sent` tells whether the request may have arrived.
+            APIResponseError: The answer is larger than `largest` bytes.
         """
         wire = wire or self.wire()
         wire.when_sent = permit.held if held else None
@@ -209,7 +211,14 @@ class Transport:
                 if self._observe is not None:
                     notify(self._observe, RequestSent(method=method, path=path))
                 started = anyio.current_time()
-                answer = await self._exchange(pool, request, permit, wire, _bound(held=held))
+                answer = await self._exchange(
+                    pool,
+                    request,
+                    permit,
+                    wire,
+                    timeout=_bound(held=held),
+                    largest=largest or LARGEST_ANSWER,
+                )
                 seconds = anyio.current_time() - started
         finally:
             permit.withdrawn()  # of no effect once it was answered or given up
@@ -221,7 +230,14 @@ class Transport:
         return answer
 
     async def _exchange(
-        self, pool: _Pool, request: httpx.Request, permit: Permit, wire: Wire, timeout: float
+        self,
+        pool: _Pool,
+        request: httpx.Request,
+        permit: Permit,
+        wire: Wire,
+        *,
+        timeout: float,
+        largest: int,
     ) -> Answer:
         try:
             with self._key.on(request), anyio.fail_after(timeout) as bound:
@@ -229,7 +245,7 @@ class Transport:
                 response = await pool.send(request, wire)
                 bound.deadline = anyio.current_time() + BODY_TIMEOUT
                 try:
-                    return await self._read(response, permit)
+                    return await self._read(response, permit, largest)
                 finally:
                     await response.aclose()
         except Exception as error:  # noqa: BLE001 (a transport may raise anything)
@@ -239,7 +255,7 @@ class Transport:
                 permit.given_up()
         raise failure
 
-    async def _read(self, response: httpx.Response, permit: Permit) -> Answer:
+    async def _read(self, response: httpx.Response, permit: Permit, largest: int) -> Answer:
         """Read an answer whole; its status counts even where its body breaks off."""
         status = response.status_code
         retry_after = seconds_to_wait(response.headers.get("retry-after"), time.time())
@@ -248,7 +264,7 @@ class Transport:
         if pause is not None:
             notify(self._observe, LimiterPaused(seconds=pause))
         try:
-            body = await _bounded(response)
+            body = await _bounded(response, largest)
         except (httpx.HTTPError, APIResponseError):
             if response.is_success:
                 raise
@@ -497,17 +513,17 @@ def _is_bound(transport: object) -> bool:
     return isinstance(transport, httpx.AsyncBaseTransport) and not isinstance(transport, loopless)
 
 
-async def _bounded(response: httpx.Response) -> bytes:
+async def _bounded(response: httpx.Response, largest: int) -> bytes:
     """Read a body up to the bound."""
     parts: list[bytes] = []
-    room = LARGEST_ANSWER
+    room = largest
     packed = "content-encoding" in response.headers
     stream = response.aiter_bytes() if packed else aiter(response.stream)  # type: ignore[arg-type]  # it is async
     async for part in stream:
         room -= len(part)
         if room < 0:
             await _unwind(stream)
-            text = f"the answer is larger than {LARGEST_ANSWER} bytes"
+            text = f"the answer is larger than {largest} bytes"
             raise APIResponseError(text, status_code=response.status_code)
         parts.append(part)
     return b"".join(parts)

@@ -73,15 +73,15 @@ def test_run_takes_several_addresses(cli: Cli, emulator: Emulator) -> None:
 def test_run_asks_any_model(cli: Cli, emulator: Emulator) -> None:
     """The fields of a model without a class are sent as JSON where they are JSON, else as text."""
     ran = cli(
-        *("run", "wavespeed-ai/flux-schnell", "--prompt", "a b", "--num-images", "2"),
-        *("--extra_list", "[1, true]", *to(emulator)),
+        *("run", "wavespeed-ai/flux-dev-lora-ultra-fast", "--prompt", "a b"),
+        *("--num-images", "2", "--loras", '[{"path": "x/y", "scale": 1}]', *to(emulator)),
     )
     assert ran.code == 0
     assert len(ran.paths) == 2
     assert emulator.predictions[0].fields == {
         "prompt": "a b",
         "num_images": 2,
-        "extra_list": [1, True],
+        "loras": [{"path": "x/y", "scale": 1}],
     }
 
 
@@ -131,14 +131,14 @@ def test_pictures_are_not_repeated_in_the_results(cli: Cli, emulator: Emulator) 
         Path("a.jsonl"),
         [
             {"model": "flux-dev-lora", "prompt": "long " * 200, "image": picture},
-            {"model": "wavespeed-ai/flux-schnell", "prompt": "a", "some": [url]},
+            {"model": "wavespeed-ai/odd-fields", "prompt": "a", "class": "b", "tags": [url]},
         ],
     )
     assert cli("batch", "a.jsonl", *to(emulator)).code == 0
     first, second = sorted(results(Path("pictures")), key=lambda entry: int(entry["index"]))
     assert first["fields"]["prompt"] == "long " * 200
     assert first["fields"]["image"].startswith("<1332 characters, sha256 ")
-    assert second["fields"]["some"] == [url]
+    assert second["fields"]["tags"] == [url]
 
 
 def test_base64_outputs_are_saved_and_not_repeated(cli: Cli) -> None:

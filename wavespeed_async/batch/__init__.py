@@ -4,7 +4,14 @@ from wavespeed_async.batch._cost import Budget, Estimate, Prices, estimate
 from wavespeed_async.batch._course import Items
 from wavespeed_async.batch._entries import in_short, wanted
 from wavespeed_async.batch._journaled import Journaled
-from wavespeed_async.batch._order import Order, Price, priced, read_order, write_order
+from wavespeed_async.batch._order import (
+    Order,
+    Price,
+    priced,
+    read_order,
+    write_order,
+    write_whole,
+)
 from wavespeed_async.batch._page import Page, write_page
 from wavespeed_async.batch._place import folder_of, is_address, store_of
 from wavespeed_async.batch._plain import Plain
@@ -47,4 +54,5 @@ __all__ = [
     "wanted",
     "write_order",
     "write_page",
+    "write_whole",
 ]

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import inspect
+from datetime import datetime  # noqa: TC003 (cyclopts reads the annotation)
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio import from_thread, to_thread
 from attrs import frozen
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, validators
 
 from wavespeed_async._codec import request_from
 from wavespeed_async._version import __version__
 from wavespeed_async.batch import is_address, read_report, wanted, write_page
+from wavespeed_async.cli._account import Account, Filter, request_of_fields
 from wavespeed_async.cli._emulator_flags import FaultFlags, SettingFlags
 from wavespeed_async.cli._fields import Field, fields_of, json_value, short_name
 from wavespeed_async.cli._files import Item, read_requests
 from wavespeed_async.cli._models import as_json, as_table
-from wavespeed_async.cli._output import WrongUseError, emit
+from wavespeed_async.cli._output import WrongUseError, emit, tell
 from wavespeed_async.cli._session import Plan, Session, estimated
 from wavespeed_async.cli._signals import run_until_signal
 from wavespeed_async.cli._status import estimate_lines, status_lines
 from wavespeed_async.limits import Limits
-from wavespeed_async.models import Request, request_classes
+from wavespeed_async.models import Request, request_class, request_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,23 +135,27 @@ def run_any(model: str, /, *, options: Options = USUAL_OPTIONS, **fields: str) -
         options: As everywhere.
         fields: A field of such another model, sent as it is: as JSON where it is, else as text.
     """
-    if "/" not in model:
+    _check_model(model)
+    values = {name.replace("-", "_"): json_value(text) for name, text in fields.items()}
+    return _make(request_from({**values, "model": model}), options)
+
+
+def _check_model(model: str) -> None:
+    if "/" not in model and request_class(model) is None:
         names = ", ".join(short_name(cls.model) for cls in request_classes())
         message = (
             f"there is no model {model!r}: take {names}, or an id such as wavespeed-ai/flux-schnell"
         )
         raise WrongUseError(message)
-    values = {name.replace("-", "_"): json_value(text) for name, text in fields.items()}
-    return _make(request_from({**values, "model": model}), options)
 
 
-def _add_model(request_class: type[Request]) -> None:
+def _add_model(known: type[Request]) -> None:
     """Add the command of a model, with an option for each of its fields."""
-    fields = fields_of(request_class)
+    fields = fields_of(known)
 
     def run_one(*, options: Options = USUAL_OPTIONS, **given: Any) -> int:
         values = {name: _values(fields[name], given[name]) for name in given}
-        return _make(request_from({**values, "model": request_class.model}), options)
+        return _make(request_from({**values, "model": known.model}), options)
 
     parameters = [
         *(_option(field) for field in fields.values()),
@@ -157,9 +163,9 @@ def _add_model(request_class: type[Request]) -> None:
     ]
     run_one.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by cyclopts
     run_one.__annotations__ = {p.name: p.annotation for p in parameters}
-    run_one.__doc__ = request_class.__doc__
-    run_app.command(run_one, name=short_name(request_class.model))
-    run_app.command(run_one, name=request_class.model, show=False)
+    run_one.__doc__ = known.__doc__
+    run_app.command(run_one, name=short_name(known.model))
+    run_app.command(run_one, name=known.model, show=False)
 
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -337,11 +343,105 @@ def emulator(*, settings: SettingFlags = USUAL_SETTINGS, faults: FaultFlags = US
     return run_until_signal(partial(serve, settings.settings(), faults.faults, faults.changed()))
 
 
+# --- the API's models, and the account -----------------------------------------------------------
+
+
 @app.command
-def models(*, json: bool = False) -> None:
-    """List the models with their fields, what these take, and their defaults.
+def models(
+    *,
+    search: str | None = None,
+    every: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    json: bool = False,
+    base_url: str | None = None,
+) -> int:
+    """List models: those of this package with their fields, what these take, and their defaults.
+
+    That needs neither a key nor a network. --search and --all ask the API for its catalogue, about
+    950 models, with what each costs at least.
 
     Args:
-        json: As JSON.
+        search: List those of the API that have all of these words in id, type or description.
+        every: List all of the API's models.
+        json: As JSON; of the API's models with the schema of what they take.
+        base_url: Where the API is; by default WAVESPEED_BASE_URL, or https://api.wavespeed.ai.
     """
+    if search is not None or every:
+        account = Account(base_url=base_url)
+        return run_until_signal(partial(account.models, search or "", as_json=json))
     emit(as_json() if json else as_table())
+    tell("these are the models of this package; --search WORDS asks the API for others")
+    return 0
+
+
+@app.command
+def codegen(
+    *model: str,
+    every: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    out: Path | None = None,
+    base_url: str | None = None,
+) -> int:
+    """Write typed request classes for models of the API, from its catalogue, as Python source.
+
+    Args:
+        model: Ids such as wavespeed-ai/flux-schnell.
+        every: Write a class for every model.
+        out: A file to write to; by default stdout.
+        base_url: Where the API is; by default WAVESPEED_BASE_URL, or https://api.wavespeed.ai.
+    """
+    if every == bool(model):
+        message = "codegen takes either the ids of models, or --all"
+        raise WrongUseError(message)
+    return run_until_signal(partial(Account(base_url=base_url).codegen, model, out))
+
+
+@app.command
+def balance(*, base_url: str | None = None) -> int:
+    """Say what the account has left.
+
+    Args:
+        base_url: Where the API is; by default WAVESPEED_BASE_URL, or https://api.wavespeed.ai.
+    """
+    return run_until_signal(Account(base_url=base_url).balance)
+
+
+@app.command
+def price(model: str, /, *, base_url: str | None = None, **fields: str) -> int:
+    """Say what a request would cost; nothing is submitted.
+
+    Args:
+        model: A model as in `run`.
+        base_url: Where the API is; by default WAVESPEED_BASE_URL, or https://api.wavespeed.ai.
+        fields: The model's fields as in `run`; lists are written as in a CSV file.
+    """
+    _check_model(model)
+    request = request_of_fields(model, fields)
+    return run_until_signal(partial(Account(base_url=base_url).price, request))
+
+
+@app.command
+def predictions(
+    *,
+    model: str | None = None,
+    status: str | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    limit: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 20,
+    json: bool = False,
+    base_url: str | None = None,
+) -> int:
+    """List the account's predictions of the last 7 days, the newest first, one a line.
+
+    A line has id, status, time of creation, model and outputs, with tabs between them.
+
+    Args:
+        model: Those of one model, by its id.
+        status: Those that stand so: created, processing, completed, failed, cancelled, timeout.
+        created_after: Those since then, such as 2025-09-29T23:00:00.
+        created_before: Those until then.
+        limit: So many at most.
+        json: As the API has them, with what was asked, one JSON object a line.
+        base_url: Where the API is; by default WAVESPEED_BASE_URL, or https://api.wavespeed.ai.
+    """
+    filtered = Filter(model, status, created_after, created_before, limit)
+    account = Account(base_url=base_url)
+    return run_until_signal(partial(account.predictions, filtered, as_json=json))

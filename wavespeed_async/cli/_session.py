@@ -20,11 +20,12 @@ from wavespeed_async.batch import (
     Page,
     Price,
     State,
+    is_address,
     priced,
     read_order,
     write_order,
 )
-from wavespeed_async.cli._output import emit, tell, words
+from wavespeed_async.cli._output import WrongUseError, emit, tell, words
 from wavespeed_async.cli._progress import progress
 from wavespeed_async.cli._results import Results, record
 from wavespeed_async.cli._tally import Tally
@@ -33,6 +34,7 @@ from wavespeed_async.errors import (
     ConfigurationError,
     CostLimitError,
     InsufficientCreditsError,
+    InvalidRequestError,
     JournalError,
     PermissionDeniedError,
     PredictionTimeoutError,
@@ -155,6 +157,7 @@ class Session:
         plan = self._plan
         self.tally = Tally(len(self._items), anyio.current_time(), time.time())
         async with plan.client(self.tally.observe) as client:
+            await self._check(client)
             self._results = await to_thread.run_sync(Results, plan.out)
             if plan.resubmit and plan.journal is not None:
                 for line in await to_thread.run_sync(list, _announced(plan.journal, plan.out)):
@@ -174,6 +177,23 @@ class Session:
                 self._drop_journal()
                 self._conclude()
         return self._code(failure)
+
+    async def _check(self, client: AsyncWaveSpeed) -> None:
+        """Check all raw requests before anything is sent; not of a run that goes on.
+
+        Raises:
+            WrongUseError: One is not what its model takes.
+        """
+        journal = self._plan.journal
+        if journal is not None and await to_thread.run_sync(_may_go_on, journal):
+            return
+        for item in self._items:
+            try:
+                await client.check(item.request)
+            except InvalidRequestError as error:
+                line = f"line {item.line}: " if len(self._items) > 1 else ""
+                message = f"{line}{error}"
+                raise WrongUseError(message) from error
 
     def _code(self, failure: Exception | None) -> int:
         if failure is not None:
@@ -350,6 +370,11 @@ def _kinds(items: Sequence[Item]) -> dict[tuple[str, str], Request]:
         if len(kinds) > FEW:
             break
     return kinds
+
+
+def _may_go_on(journal: Path | str) -> bool:
+    """Tell whether a journal may know of requests; what one in a database does is not asked for."""
+    return is_address(journal) or Path(journal).exists()
 
 
 def _announced(journal: Path | str, out: Path) -> Iterator[str]:

@@ -1,22 +1,24 @@
 """Which models there are, what they take as JSON Schema, and what they cost. Pure.
 
-The schemas are made from the request classes: there is no second list of fields. The prices are
-this emulator's own; the API's change.
+The schemas of models with a request class are made from that: there is no second list of fields.
+They stand under v3, as all in the API's catalogue; the emulator takes the same fields under either
+version. The prices are this emulator's own; the API's change.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from wavespeed_async.emulator._requests import LOOSE_MODELS, Refusal, read_json, read_request
-from wavespeed_async.models import Lora, request_classes
-from wavespeed_async.models._fields import Between, Choice, Flag, Items, Opt
+from wavespeed_async.emulator._requests import Refusal, read_json, read_request
+from wavespeed_async.emulator._schemas import OTHER_MODELS
+from wavespeed_async.models import Fits, Lora, request_classes
+from wavespeed_async.models._fields import Between, Choice, Flag, Items, Number, Opt, Size
+from wavespeed_async.models._request import sent_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from wavespeed_async.emulator._requests import Submission
     from wavespeed_async.models import Request
 
@@ -63,9 +65,10 @@ def price_data(body: bytes) -> dict[str, Any]:
 
 def catalogue(origin: str) -> list[dict[str, Any]]:
     """List every model, as `GET /api/v3/models` does."""
-    schemas = {cls.model: request_schema(cls) for cls in request_classes()}
-    schemas.update((model, _loose_schema()) for model in LOOSE_MODELS)
-    return [_entry(model, schema, origin) for model, schema in schemas.items()]
+    entries = {cls.model: _entry_of_class(cls, origin) for cls in request_classes()}
+    for model, other in OTHER_MODELS.items():
+        entries[model] = _entry(model, other.type, other.description, other.schema, origin)
+    return [*entries.values()]
 
 
 def request_schema(cls: type[Request]) -> dict[str, Any]:
@@ -73,8 +76,16 @@ def request_schema(cls: type[Request]) -> dict[str, Any]:
     return _object_schema(cls)
 
 
-def _entry(model: str, schema: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    name = model.removeprefix("wavespeed-ai/")
+def _entry_of_class(cls: type[Request], origin: str) -> dict[str, Any]:
+    schema = request_schema(cls)
+    kind = "image-to-image" if "image" in schema["required"] else "text-to-image"
+    about = (cls.__doc__ or "").partition("\n")[0]
+    return _entry(cls.model, kind, about, schema, origin)
+
+
+def _entry(
+    model: str, kind: str, about: str, schema: Mapping[str, Any], origin: str
+) -> dict[str, Any]:
     api = {
         "type": "model_run",
         "method": "POST",
@@ -85,8 +96,8 @@ def _entry(model: str, schema: Mapping[str, Any], origin: str) -> dict[str, Any]
     return {
         "model_id": model,
         "name": model,
-        "description": f"The emulator's {name}.",
-        "type": "image-to-image" if "image" in schema["required"] else "text-to-image",
+        "description": about,
+        "type": kind,
         "base_price": PRICES.get(model, USUAL_PRICE) / MILLION,
         "api_schema": {"api_schemas": [api]},
     }
@@ -96,10 +107,10 @@ def _object_schema(cls: type[Any]) -> dict[str, Any]:
     declared = attrs.fields(cls)
     return {
         "type": "object",
-        "properties": {a.name: _field_schema(a) for a in declared},
-        "required": [a.name for a in declared if a.default is attrs.NOTHING],
+        "properties": {sent_name(a): _field_schema(a) for a in declared},
+        "required": [sent_name(a) for a in declared if a.default is attrs.NOTHING],
         "additionalProperties": False,
-        "x-order-properties": [a.name for a in declared],
+        "x-order-properties": [sent_name(a) for a in declared],
     }
 
 
@@ -108,18 +119,19 @@ def _field_schema(attribute: attrs.Attribute[Any]) -> dict[str, Any]:
         "title": attribute.name.replace("_", " ").capitalize(),
         **_rule_schema(attribute.validator),
     }
-    if attribute.default not in {attrs.NOTHING, None}:
-        default = attribute.default
-        schema["default"] = [*default] if isinstance(default, tuple) else default
+    default = attribute.default
+    if default is not attrs.NOTHING and default is not None:
+        schema["default"] = _plain(default)
     return schema
 
 
 def _rule_schema(rule: Any) -> dict[str, Any]:
     rule = rule.rule if isinstance(rule, Opt) else rule
     about = {"description": rule.allowed}
-    if isinstance(rule, Between):
-        kind = "integer" if rule.whole else "number"
-        return {**about, "type": kind, "minimum": rule.low, "maximum": rule.high}
+    if isinstance(rule, Between | Number):
+        bounds = {"minimum": rule.low, "maximum": rule.high}
+        told = {word: bound for word, bound in bounds.items() if bound is not None}
+        return {**about, "type": "integer" if rule.whole else "number", **told}
     if isinstance(rule, Flag):
         return {**about, "type": "boolean"}
     if isinstance(rule, Choice):
@@ -128,20 +140,21 @@ def _rule_schema(rule: Any) -> dict[str, Any]:
         items = _object_schema(Lora) if rule.kind is Lora else _rule_schema(rule.rule)
         most = {} if rule.most is None else {"maxItems": rule.most}
         return {**about, "type": "array", "items": items, "minItems": rule.least, **most}
-    return {**about, "type": "string"}
+    return {**about, **_text_schema(rule)}
 
 
-def _loose_schema() -> dict[str, Any]:
-    properties = {
-        "prompt": {"type": "string", "default": ""},
-        "size": {"type": "string", "default": "1024*1024"},
-        "seed": {"type": "integer", "default": -1},
-        "num_images": {"type": "integer", "default": 1, "minimum": 1, "maximum": 4},
-    }
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [],
-        "additionalProperties": False,
-        "x-order-properties": [*properties],
-    }
+def _text_schema(rule: Any) -> dict[str, Any]:
+    """Say what a rule allows that is of texts, or is a schema itself."""
+    if isinstance(rule, Fits):
+        told: dict[str, Any] = _plain(rule.schema)
+        return told
+    if isinstance(rule, Size):  # the range of a side, as the API has it
+        return {"type": "string", "minimum": rule.low, "maximum": rule.high}
+    return {"type": "string"}
+
+
+def _plain(value: Any) -> Any:
+    """Make what JSON can write of what is frozen."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

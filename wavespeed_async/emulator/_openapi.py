@@ -21,6 +21,7 @@ from wavespeed_async.emulator._store import MOST_A_PAGE
 from wavespeed_async.emulator._uploads import MEDIA_TYPES
 from wavespeed_async.models import Lora, request_classes
 from wavespeed_async.models._fields import Items, Media, Opt, Size, Text
+from wavespeed_async.models._request import sent_name
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -112,8 +113,8 @@ def _accepted(cls: type[Any]) -> Schema:
     """Say exactly what is accepted: null leaves a field out, an unknown one is dropped."""
     told = request_schema(cls)
     properties = {
-        a.name: _exact(
-            a.validator, told["properties"][a.name], optional=a.default is not attrs.NOTHING
+        sent_name(a): _exact(
+            a.validator, told["properties"][sent_name(a)], optional=a.default is not attrs.NOTHING
         )
         for a in attrs.fields(cls)
     }
@@ -124,6 +125,8 @@ def _exact(rule: Any, told: Schema, *, optional: bool) -> Schema:
     """Add to a field's schema what JSON Schema can say of its rule."""
     rule = rule.rule if isinstance(rule, Opt) else rule
     schema = {**told, **_pattern(rule)}
+    if isinstance(rule, Size):
+        del schema["minimum"], schema["maximum"]  # of its sides: to JSON Schema a text has none
     if isinstance(rule, Items):
         schema["items"] = (
             _accepted(Lora)

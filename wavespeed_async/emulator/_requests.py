@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import attrs
 from attrs import field, frozen
 
+from wavespeed_async.emulator._schemas import OTHER_MODELS
 from wavespeed_async.errors import InvalidRequestError
-from wavespeed_async.models import Lora, Request, request_classes
+from wavespeed_async.models import Items, Lora, Opt, Request, request_classes
+from wavespeed_async.models._request import sent_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,11 +31,7 @@ __all__ = [
     "read_submission",
 ]
 
-LOOSE_MODELS = (
-    "wavespeed-ai/flux-dev-lora-ultra-fast",
-    "wavespeed-ai/flux-dev-ultra-fast",
-    "wavespeed-ai/flux-schnell",
-)
+LOOSE_MODELS = tuple(OTHER_MODELS)
 """Models without a request class that run all the same, so that raw requests can be tried."""
 
 
@@ -146,29 +144,36 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _build(known: type[Request], given: Mapping[str, Any]) -> Request:
-    declared = attrs.fields(known)  # type: ignore[arg-type]  # request classes are attrs classes
-    for attribute in declared:
-        if attribute.default is attrs.NOTHING and _is_empty(given.get(attribute.name)):
-            raise missing_field(attribute.name)
-    values = {a.name: given[a.name] for a in declared if a.name in given}
+    declared = {sent_name(a): a for a in attrs.fields(known)}  # type: ignore[arg-type]  # request classes are attrs classes
+    for name, attribute in declared.items():
+        if attribute.default is attrs.NOTHING and _is_empty(given.get(name)):
+            raise missing_field(name)
+    values = {a.name: given[name] for name, a in declared.items() if name in given}
     try:
         # The class also takes what Python writes more handily; JSON has one way.
         if not isinstance(size := values.get("size", ""), str):
             raise InvalidRequestError.of(known.model, "size", size, '"width*height"')
-        if isinstance(loras := values.get("loras"), list):
-            values["loras"] = [_lora(number, item) for number, item in enumerate(loras)]
+        for name, attribute in declared.items():
+            if isinstance(loras := given.get(name), list) and _takes_loras(attribute.validator):
+                read = [_lora(name, number, item) for number, item in enumerate(loras)]
+                values[attribute.name] = read
         return known(**values)
     except InvalidRequestError as error:
         raise Refusal(400, str(error)) from error
 
 
-def _lora(number: int, item: object) -> object:
+def _takes_loras(rule: Any) -> bool:
+    rule = rule.rule if isinstance(rule, Opt) else rule
+    return isinstance(rule, Items) and rule.kind is Lora
+
+
+def _lora(name: str, number: int, item: object) -> object:
     if not isinstance(item, dict):
         return item
-    missing = [name for name in ("path", "scale") if _is_empty(item.get(name))]
+    missing = [part for part in ("path", "scale") if _is_empty(item.get(part))]
     if missing:
-        name = f"loras[{number}].{missing[0]}"
-        raise missing_field(name)
+        place = f"{name}[{number}].{missing[0]}"
+        raise missing_field(place)
     return Lora(item["path"], item["scale"])
 
 

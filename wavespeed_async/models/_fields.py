@@ -7,6 +7,7 @@ the emulator read them off the request class: there is no second list.
 
 from __future__ import annotations
 
+import math
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
@@ -28,6 +29,7 @@ __all__ = [
     "Flag",
     "Items",
     "Media",
+    "Number",
     "Opt",
     "Rule",
     "Size",
@@ -84,15 +86,46 @@ class Between(_Validator):
 
 
 @frozen(eq=False, repr=False)
-class Text(_Validator):
-    """Allow a string that UTF-8 can carry; a blank one only where it is not `required`."""
+class Number(_Validator):
+    """Allow a number, from `low` or up to `high` where those are known; be it a whole one."""
 
-    required: bool = False
+    low: float | None = None
+    high: float | None = None
+    whole: bool = False
 
     @property
     def allowed(self) -> str:
         """Say what is allowed."""
-        return "a text that is not empty" if self.required else "a text"
+        told = f"a {'whole ' if self.whole else ''}number"
+        told += "" if self.low is None else f" of at least {self.low}"
+        return told + ("" if self.high is None else f" of at most {self.high}")
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether `value` is allowed: what JSON has as a number, so no bool and no NaN."""
+        kinds = int if self.whole else (int, float)
+        return (
+            isinstance(value, kinds)
+            and not isinstance(value, bool)
+            and -math.inf < value < math.inf
+            and (self.low is None or self.low <= value)
+            and (self.high is None or value <= self.high)
+        )
+
+
+@frozen(eq=False, repr=False)
+class Text(_Validator):
+    """Allow a string that UTF-8 can carry; a blank one only where it is not `required`."""
+
+    required: bool = False
+    least: int = 0
+    most: int | None = None
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed."""
+        told = "a text that is not empty" if self.required else "a text"
+        told += f", of at least {self.least} characters" if self.least else ""
+        return told + ("" if self.most is None else f", of at most {self.most} characters")
 
     def accepts(self, value: object) -> bool:
         """Tell whether `value` is allowed."""
@@ -100,6 +133,8 @@ class Text(_Validator):
             isinstance(value, str)
             and not _SURROGATE.search(value)
             and bool(value.strip() or not self.required)
+            and self.least <= len(value)
+            and (self.most is None or len(value) <= self.most)
         )
 
 
@@ -191,6 +226,8 @@ class Items(_Validator):
             noun = f"{self.kind.__name__} items" if self.kind else "items"
         if self.most is None:
             return f"at least {self.least} {noun}"
+        if self.least:
+            return f"{self.least} to {self.most} {noun}"
         return f"at most {self.most} {noun}"
 
     def accepts(self, value: object) -> bool:

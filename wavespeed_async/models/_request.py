@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import attrs
 from attrs import field, frozen
 
-from wavespeed_async.errors import LONG_NUMBER, InvalidRequestError, shown
-from wavespeed_async.models._fields import Between, Choice, Text, tuple_of
+from wavespeed_async.errors import LONG_NUMBER, InvalidRequestError
+from wavespeed_async.models._fields import Between, Choice, Number, Opt, Text, tuple_of
+from wavespeed_async.models._schema import refuse_undeclared
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-__all__ = ["FieldMap", "Lora", "RawRequest", "Request", "request_class"]
+__all__ = ["FieldMap", "Lora", "RawRequest", "Request", "request_class", "sent_as", "sent_name"]
 
 _classes: dict[str, type[Request]] = {}
 
@@ -33,16 +34,23 @@ class Request:
     """The API version whose page documents the model: `v2` or `v3`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make the class findable by its model; attrs makes a class twice, the last one counts."""
+        """Make the class findable by its model; attrs makes a class twice, the last one counts.
+
+        A class from elsewhere, one that was generated say, does not take the place of one of this
+        package: files, the command line and journals go on meaning the same.
+        """
         super().__init_subclass__(**kwargs)
         if "model" in cls.__dict__ and isinstance(cls.__dict__["model"], str):
-            _classes[cls.model] = cls
+            known = _classes.get(cls.model)
+            if known is None or known.__module__ == cls.__module__ or not _is_ours(known):
+                _classes[cls.model] = cls
 
     def with_seed(self, dice: random.Random) -> Self:
         """Answer the same request with an open seed (unset or -1) drawn, or the request itself."""
-        if getattr(self, "seed", 0) not in {None, OPEN_SEED}:
+        seeds = _seeds_of(type(self))
+        if seeds is None or getattr(self, "seed", 0) not in {None, OPEN_SEED}:
             return self
-        drawn: Self = attrs.evolve(self, seed=dice.randint(*DRAWN_SEEDS))  # type: ignore[misc]  # subclasses are attrs classes
+        drawn: Self = attrs.evolve(self, seed=dice.randint(*seeds))  # type: ignore[misc]  # subclasses are attrs classes
         return drawn
 
     def __repr__(self) -> str:
@@ -54,6 +62,37 @@ OPEN_SEED = -1
 
 DRAWN_SEEDS = (0, 2147483647)
 """Where a client draws a seed that was left open: the range that every model's page allows."""
+
+
+def _is_ours(known: type[Request]) -> bool:
+    return known.__module__.startswith(f"{__package__}.")
+
+
+def _seeds_of(known: type[Request]) -> tuple[int, int] | None:
+    """Say where seeds of a class are drawn; None where it has none that is a whole number."""
+    found = getattr(attrs.fields(known), "seed", None) if attrs.has(known) else None
+    rule: Any = found.validator if found is not None else None
+    rule = rule.rule if isinstance(rule, Opt) else rule
+    if not isinstance(rule, Between | Number) or not rule.whole:
+        return None
+    low, high = DRAWN_SEEDS
+    low = low if rule.low is None else max(low, math.ceil(rule.low))
+    high = high if rule.high is None else min(high, math.floor(rule.high))
+    return (low, high) if low <= high else None
+
+
+def sent_as(name: str) -> dict[str, str]:
+    """Answer the metadata of a field that the API knows by another name than Python can have."""
+    return {SENT_AS: name}
+
+
+def sent_name(attribute: attrs.Attribute[Any]) -> str:
+    """Answer the name by which the API knows a field."""
+    name: str = attribute.metadata.get(SENT_AS, attribute.name)
+    return name
+
+
+SENT_AS = "wavespeed_async.sent_as"
 
 
 def show(record: Any) -> str:
@@ -125,12 +164,26 @@ def _frozen(value: Any) -> Any:
     return value
 
 
+def frozen_json(value: Any) -> Any:
+    """Copy JSON deeply into something immutable; leave anything else to the validator."""
+    try:
+        check_json(value, "it")
+    except InvalidRequestError:
+        return value
+    return _frozen(value)
+
+
 def _checked_map(value: Mapping[str, Any]) -> FieldMap:
     """Copy the fields of a raw request, or refuse what JSON has not."""
     if not isinstance(value, Mapping):
         raise _refusal(value, "fields", "a mapping")
-    _check_json(value, "fields", DEEPEST)
+    check_json(value, "fields")
     return FieldMap(value)
+
+
+def check_json(value: object, path: str) -> None:
+    """Raise InvalidRequestError for what JSON has not, and for what is too deep."""
+    _check_json(value, path, DEEPEST)
 
 
 def _check_json(value: object, path: str, levels: int) -> None:
@@ -162,6 +215,11 @@ def _is_json(value: object) -> bool:
 
 
 def _check_path(_: Any, __: Any, value: Any) -> None:
+    refuse_path(value)
+
+
+def refuse_path(value: object) -> None:
+    """Raise InvalidRequestError for what is no id of a model that is safe in a path."""
     if not (isinstance(value, str) and _PATH.fullmatch(value)) or {".", ".."} & {*value.split("/")}:
         raise _refusal(value, "model", "an id such as wavespeed-ai/flux-dev")
 
@@ -204,19 +262,10 @@ class RawRequest(Request):
 
 def refuse_unknown(known: type[Request], names: Mapping[str, object]) -> None:
     """Raise InvalidRequestError for the first name that `known` does not declare."""
-    import difflib  # noqa: PLC0415 (wanted for an error alone)
-
-    declared = [a.name for a in attrs.fields(known)]  # type: ignore[arg-type]  # as in __repr__
-    for name in names:
+    declared = [sent_name(a) for a in attrs.fields(known)]  # type: ignore[arg-type]  # as in __repr__
+    for name, value in names.items():
         if name not in declared:
-            near = difflib.get_close_matches(str(name)[:SHOWN], declared, 1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
-            allowed = "one of " + ", ".join(declared)
-            message = (
-                f"{known.model}: {shown(name)}, given as {shown(names[name])}, is no field of this "
-                f"model{meant}; a field must be {allowed}"
-            )
-            raise InvalidRequestError(message, field=name, value=names[name], allowed=allowed)
+            refuse_undeclared(known.model, str(name), value, declared)
 
 
 def request_class(model: str) -> type[Request] | None:
