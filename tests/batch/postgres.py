@@ -26,6 +26,9 @@ PASSWORD = "tell-nobody-7"
 """Nowhere to be seen in what is told."""
 BINARIES = (Path("/usr/lib/postgresql"), Path("/usr/local/pgsql"), Path("/opt/homebrew/opt"))
 
+AFTERWARDS = 'cat > /dev/null; "$1/pg_ctl" stop -w -D "$2/data" -m immediate; rm -rf "$2"'
+"""What ends a server when the tests do: its input ends with them, even if they are killed."""
+
 
 def binaries() -> Path | None:
     """Find the folder of the server's programs."""
@@ -112,17 +115,18 @@ def serving(programs: Path) -> Iterator[Server]:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     server = Server(programs, folder, port, user)
-    try:
+    with subprocess.Popen(  # noqa: S603 (our own)
+        ["/bin/sh", "-c", AFTERWARDS, "sh", str(programs), str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **user,
+    ):  # leaving this closes its input, and waits for it
         (folder / "password").write_text(PASSWORD)
         arguments = ["--auth=scram-sha-256", "--username=tester", "--no-sync", "--encoding=UTF8"]
         server.run("initdb", *arguments, "--locale=C", f"--pwfile={folder / 'password'}")
         server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(folder)
+        yield server
 
 
 def wait_until(ready: Callable[[], object], seconds: float = 20.0) -> None:
