@@ -6,10 +6,12 @@ import asyncio
 import base64
 import errno
 import gc
+import json
 import os
 import subprocess
 import sys
 import threading
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +21,21 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from tests.models.samples import searched
 from tests.wire import ID, OUTPUT, PNG, Api, Bench, Reply, named, page, raw_server, real_wires
-from wavespeed_async import _media
+from wavespeed_async import FluxDev, Folder, _files, _media
 from wavespeed_async._events import PictureSaved
-from wavespeed_async._media import file_stem, suffix_of
+from wavespeed_async._files import suffix_of
+from wavespeed_async._folder import file_stem
 from wavespeed_async._prediction import Prediction, Status
 from wavespeed_async.errors import (
     APIConnectionError,
     APIResponseError,
     APIStatusError,
+    ConfigurationError,
     InvalidRequestError,
     WaveSpeedError,
 )
@@ -284,7 +290,7 @@ async def test_the_outputs_before_a_failure_stay(tmp_path: Path) -> None:
 
 async def test_an_output_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An output without an end is refused at the bound, once, and leaves nothing."""
-    monkeypatch.setattr(_media, "LARGEST_OUTPUT", 10_000)
+    monkeypatch.setattr(_files, "LARGEST_OUTPUT", 10_000)
 
     async def endless(_: httpx.Request) -> httpx.Response:
         async def content() -> AsyncGenerator[bytes]:
@@ -377,7 +383,7 @@ async def test_a_thread_that_outlives_its_call_leaves_nothing_half(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long a thread takes that was cancelled, what stays is whole or nothing."""
-    real = getattr(_media._Part, step)
+    real = getattr(_files.Part, step)
     reached, go_on = threading.Event(), threading.Event()
 
     def held(part: Any, *args: Any) -> None:
@@ -385,8 +391,8 @@ async def test_a_thread_that_outlives_its_call_leaves_nothing_half(
         go_on.wait(5)
         real(part, *args)
 
-    monkeypatch.setattr(_media._Part, step, held)
-    monkeypatch.setattr(_media, "BUFFER", 100)
+    monkeypatch.setattr(_files.Part, step, held)
+    monkeypatch.setattr(_files, "BUFFER", 100)
     bench = Bench(Reply(PNG))
     task = asyncio.ensure_future(bench.storage.save(finished(URL), tmp_path))
     await asyncio.to_thread(reached.wait)
@@ -415,8 +421,8 @@ async def test_a_disk_that_fails_is_told_and_leaves_nothing(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error of the disk is raised as it is, at whatever step, and is not tried again."""
-    monkeypatch.setattr(_media._Part, step, failing(errno.ENOSPC, at=step))
-    monkeypatch.setattr(_media, "BUFFER", 100)
+    monkeypatch.setattr(_files.Part, step, failing(errno.ENOSPC, at=step))
+    monkeypatch.setattr(_files, "BUFFER", 100)
     for output in (URL, BASE64):
         bench = Bench(Reply(PNG))
         with pytest.raises(OSError, match="No space left") as caught:
@@ -431,7 +437,7 @@ async def test_a_file_that_cannot_even_be_closed_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk fails again as the file is closed: the first error is told, nothing stays."""
-    real = _media._Part.open
+    real = _files.Part.open
 
     class Full:
         write = failing(errno.ENOSPC, at="write")
@@ -442,7 +448,7 @@ async def test_a_file_that_cannot_even_be_closed_is_removed(
         part._file.close()
         part._file = Full()
 
-    monkeypatch.setattr(_media._Part, "open", opened)
+    monkeypatch.setattr(_files.Part, "open", opened)
     with pytest.raises(OSError, match="write") as caught:
         await Bench(Reply(PNG)).storage.save(finished(URL), tmp_path)
     assert caught.value.errno == errno.ENOSPC
@@ -527,9 +533,284 @@ async def test_the_event_loop_is_not_held_up(
         monkeypatch.setattr(owner, name, seen)
 
     for step in ("open", "_write", "_move", "discard"):
-        spied(_media._Part, step)
+        spied(_files.Part, step)
     spied(_media, "_decoded")
     spied(Path, "mkdir")
     await Bench(Reply(PNG)).storage.save(finished(output), tmp_path)
     assert len(threads) >= 5
     assert threading.get_ident() not in threads.values()
+
+
+# --- the rest of a broken download ----------------------------------------------------------------
+
+WHOLE = PNG * 9000
+NAMES = {"etag": '"v1"', "last-modified": "Fri, 21 Nov 2025 00:00:00 GMT"}
+
+
+class Broken:
+    """Serve an output that breaks off some times, and its rest where that is asked for."""
+
+    def __init__(self, *, times: int = 2, names: dict[str, str] | None = None) -> None:
+        self.asked: list[str | None] = []
+        self.conditions: list[str | None] = []
+        self.times = times
+        self.names = {"etag": NAMES["etag"]} if names is None else names
+        self.content = WHOLE
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert request.headers["accept-encoding"] == "identity"
+        self.asked.append(request.headers.get("range"))
+        self.conditions.append(request.headers.get("if-range"))
+        start = int((self.asked[-1] or "bytes=0-")[6:-1])
+        return self.answer(start)
+
+    def answer(self, start: int) -> httpx.Response:
+        total = len(self.content)
+        headers = {**self.names, "content-range": f"bytes {start}-{total - 1}/{total}"}
+        status = 206 if start else 200
+        return httpx.Response(status, headers=headers, content=self.parts(self.content[start:]))
+
+    async def parts(self, rest: bytes) -> AsyncGenerator[bytes]:
+        if self.times == 0:
+            yield rest
+            return
+        self.times -= 1
+        yield rest[: len(rest) // 3]
+        message = "reset"
+        raise httpx.ReadError(message)
+
+
+async def saved(server: Any, folder: Path, **more: Any) -> bytes:
+    (path,) = await Bench(server, **more).storage.save(finished(URL), folder)
+    assert files(folder) == [path.name]
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_broken_download_goes_on_where_it_broke_off(name: str, tmp_path: Path) -> None:
+    """The rest is asked for, of that version alone; each byte comes once."""
+    server = Broken(names={name: NAMES[name]})
+    assert await saved(server, tmp_path) == WHOLE
+    first = len(WHOLE) // 3
+    second = first + (len(WHOLE) - first) // 3
+    assert server.asked == [None, f"bytes={first}-", f"bytes={second}-"]
+    assert server.conditions == [None, NAMES[name], NAMES[name]]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{}, {"etag": 'W/"weak"'}, {**NAMES, "content-encoding": "gzip, none"}],
+    ids=["none", "weak", "packed"],
+)
+async def test_without_a_name_for_the_version_it_begins_anew(
+    names: dict[str, str], tmp_path: Path
+) -> None:
+    """Parts of what might be two versions are not put together."""
+    server = Broken(names=names)
+    if "content-encoding" in names:
+        server.names = {**names, "content-encoding": "identity"}
+    assert await saved(server, tmp_path) == WHOLE
+    assert server.asked == [None] * 3
+
+
+class Changed(Broken):
+    """Have another version, or another answer, for who asks for a rest."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(times=1)
+        self.kind = kind
+
+    def answer(self, start: int) -> httpx.Response:
+        if start == 0:
+            return super().answer(0)
+        content = self.content
+        total = len(content)
+        headers = {"etag": '"v1"', "content-range": f"bytes {start}-{total - 1}/{total}"}
+        if self.kind == "ignored":
+            return httpx.Response(200, content=content)
+        if self.kind == "past the end":
+            return httpx.Response(416)
+        if self.kind == "elsewhere":
+            headers["content-range"] = f"bytes {start - 1}-{total - 1}/{total}"
+        if self.kind == "unreadable":
+            headers["content-range"] = "all of it"
+        if self.kind == "another":
+            headers["etag"] = '"v2"'
+        if self.kind == "a part" and len(self.asked) == 2:
+            headers["content-range"] = f"bytes {start}-{start + 9}/{total}"
+            return httpx.Response(206, headers=headers, content=content[start : start + 10])
+        if self.kind == "of unknown size":
+            headers["content-range"] = f"bytes {start}-{total - 1}/*"
+        return httpx.Response(206, headers=headers, content=content[start:])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["ignored", "past the end", "elsewhere", "unreadable", "another", "a part", "of unknown size"],
+)
+async def test_whatever_is_answered_to_a_rest_the_file_is_whole(kind: str, tmp_path: Path) -> None:
+    """A server that ignores ranges, has another version or answers another part costs a try."""
+    server = Changed(kind)
+    assert await saved(server, tmp_path) == WHOLE
+    assert server.asked[:2] == [None, f"bytes={len(WHOLE) // 3}-"]
+
+
+async def test_a_range_that_cannot_be_is_final_where_none_was_asked_for(tmp_path: Path) -> None:
+    """A 416 to the whole output is a refusal like any other."""
+    with pytest.raises(APIStatusError) as caught:
+        await saved(Reply(b"", status=416), tmp_path)
+    assert caught.value.status_code == 416
+    assert files(tmp_path) == []
+
+
+# --- names, and files that are there --------------------------------------------------------------
+
+
+async def test_files_that_are_there_are_replaced_or_kept(tmp_path: Path) -> None:
+    """By choice the new file takes the place of the old one, or a number of its own."""
+    bench = Bench(Reply(PNG))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "flux-dev.png").write_bytes(b"mine")
+    made = finished(URL, model="wavespeed-ai/flux-dev")
+    keep = Folder(tmp_path, name="sub/{model}", existing="keep")
+    for number in (2, 3):
+        assert await bench.storage.save(made, keep) == [tmp_path / f"sub/flux-dev-{number}.png"]
+    assert (tmp_path / "sub" / "flux-dev.png").read_bytes() == b"mine"
+    replace = Folder(tmp_path, name="sub/{model}")
+    assert await bench.storage.save(made, replace) == [tmp_path / "sub/flux-dev.png"]
+    assert (tmp_path / "sub" / "flux-dev.png").read_bytes() == PNG
+    assert files(tmp_path / "sub") == ["flux-dev-2.png", "flux-dev-3.png", "flux-dev.png"]
+
+
+async def test_the_same_picture_is_not_fetched_again(tmp_path: Path) -> None:
+    """Where files are kept and named by the id, one that is there is the same picture."""
+    bench = Bench(Reply(PNG))
+    keep = Folder(tmp_path, existing="keep")
+    first = await bench.storage.save(finished(URL), keep)
+    assert await bench.storage.save(finished(URL), keep) == first
+    assert len(bench.api.requests) == 1
+    first[0].write_bytes(b"")
+    await bench.storage.save(finished(URL), keep)
+    assert len(bench.api.requests) == 2
+
+
+async def test_files_are_kept_on_disks_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system makes no links, a name that is free is taken all the same."""
+    monkeypatch.setattr(os, "link", failing(errno.EPERM, at="link"))
+    keep = Folder(tmp_path, name="a", existing="keep")
+    for name in ("a.png", "a-2.png"):
+        (path,) = await Bench(Reply(PNG)).storage.save(finished(URL), keep)
+        assert path == tmp_path / name
+        assert path.read_bytes() == PNG
+    assert files(tmp_path) == ["a-2.png", "a.png"]
+
+
+async def test_a_name_that_cannot_be_is_told_before_anything_is_fetched(tmp_path: Path) -> None:
+    """An index that there is not is no reason to fetch."""
+    bench = Bench(Reply(PNG))
+    with pytest.raises(InvalidRequestError, match="not of a batch"):
+        await bench.storage.save(finished(URL), Folder(tmp_path, name="{index}"))
+    assert bench.api.requests == []
+    await bench.storage.save(finished(URL), Folder(tmp_path, name="{index}"), 7)
+    assert files(tmp_path) == ["7.png"]
+
+
+async def test_a_saved_picture_says_how_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `metadata` the file holds its parameters; one that is too large is left as it came."""
+    body = BytesIO()
+    Image.new("RGB", (5, 5)).save(body, "PNG")
+    made = finished(URL, request=FluxDev(prompt="a lighthouse", seed=7))
+    folder = Folder(tmp_path, metadata=True)
+    (path,) = await Bench(Reply(body.getvalue())).storage.save(made, folder)
+    with Image.open(path) as image:
+        assert isinstance(image, PngImageFile)
+        assert json.loads(image.text["parameters"])["prompt"] == "a lighthouse"
+    assert files(tmp_path) == [path.name]
+    monkeypatch.setattr(_files, "LARGEST_ANNOTATED", 10)
+    (path,) = await Bench(Reply(body.getvalue())).storage.save(made, folder)
+    assert path.read_bytes() == body.getvalue()
+
+
+# --- without a folder -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("output", [URL, BASE64], ids=["url", "base64"])
+async def test_an_output_is_read_without_a_folder(output: str) -> None:
+    """One output as bytes, by its number."""
+    bench = Bench(Reply(PNG))
+    assert await bench.storage.read(finished(output, "!"), 0) == PNG
+    with pytest.raises(APIResponseError) as caught:
+        await bench.storage.read(finished(output, "!"), 1)
+    assert caught.value.prediction_id == ID
+
+
+@pytest.mark.parametrize("number", [-1, 2, "0", None])
+async def test_an_output_that_there_is_not_is_refused(number: Any) -> None:
+    """The error says which there are."""
+    with pytest.raises(InvalidRequestError, match="0 to 1"):
+        await Bench(Reply(PNG)).storage.read(finished(URL, URL), number)
+
+
+async def test_a_broken_read_goes_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into memory as into a file: with the rest, from the start where need be, up to a bound."""
+    assert await Bench(Broken()).storage.read(finished(URL)) == WHOLE
+    assert await Bench(Changed("ignored")).storage.read(finished(URL)) == WHOLE
+    monkeypatch.setattr(_files, "LARGEST_IN_MEMORY", 1000)
+    with pytest.raises(APIStatusError, match="larger than 1000 bytes"):
+        await Bench(Broken(times=0)).storage.read(finished(URL))
+    with pytest.raises(APIResponseError, match="web page"):
+        await Bench(Reply("<html>")).storage.read(finished(URL))
+
+
+async def test_an_output_is_a_pillow_image() -> None:
+    """What can be opened is an image, all of it read; anything else is an error with the id."""
+    body = BytesIO()
+    Image.new("RGB", (5, 4), "red").save(body, "PNG")
+    image = await Bench(Reply(body.getvalue())).storage.image(finished(URL))
+    assert image.size == (5, 4)
+    assert image.getpixel((0, 0)) == (255, 0, 0)
+    with pytest.raises(APIResponseError, match="no image") as caught:
+        await Bench(Reply(PNG)).storage.image(finished(URL))
+    assert caught.value.prediction_id == ID
+
+
+async def test_without_pillow_an_image_names_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before anything is fetched."""
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    bench = Bench(Reply(PNG))
+    with pytest.raises(ConfigurationError, match=r"pip install 'wavespeed-async\[pillow\]'"):
+        await bench.storage.image(finished(URL))
+    assert bench.api.requests == []
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
+@pytest.mark.parametrize("step", ["_empty", "_annotate"])
+async def test_a_thread_that_outlives_its_call_touches_nothing(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that comes after the file was given up does nothing."""
+    real = getattr(_files.Part, step)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def held(part: Any, *args: Any) -> None:
+        reached.set()
+        go_on.wait(5)
+        real(part, *args)
+
+    monkeypatch.setattr(_files.Part, step, held)
+    bench = Bench(Changed("ignored"))
+    folder = Folder(tmp_path, metadata=True)
+    task = asyncio.ensure_future(bench.storage.save(finished(URL), folder))
+    await asyncio.to_thread(reached.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    await asyncio.sleep(0.05)
+    assert files(tmp_path) == []

@@ -19,6 +19,7 @@ from wavespeed_async._calls import Calls
 from wavespeed_async._media import Storage
 from wavespeed_async._polling import Poller
 from wavespeed_async._transport import Transport
+from wavespeed_async._uploads import Uploads
 from wavespeed_async.limits import Limiter, Limits, Permit
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ class Bench:
         self.storage = Storage(
             self.transport, max_retries=max_retries, observe=self.events.append, dice=dice
         )
+        self.uploads = Uploads(self.calls, self.transport, max_retries=max_retries, dice=dice)
 
     async def permit(self) -> Permit:
         """Get a turn at the limiter."""

@@ -5,6 +5,7 @@ from wavespeed_async._catalogue import Model
 from wavespeed_async._client import AsyncWaveSpeed
 from wavespeed_async._events import (
     Event,
+    ImageUploaded,
     LimiterPaused,
     PictureSaved,
     PredictionEnded,
@@ -19,6 +20,7 @@ from wavespeed_async._events import (
     SubmissionUnconfirmed,
     WebhookReceived,
 )
+from wavespeed_async._folder import Folder
 from wavespeed_async._prediction import Outcome, Prediction, Status
 from wavespeed_async._version import __version__
 from wavespeed_async.batch import Estimate, Outcomes
@@ -54,6 +56,8 @@ from wavespeed_async.models import (
     FluxFillDev,
     FluxKontextDevMulti,
     FluxReduxDev,
+    ImageSource,
+    Inline,
     Lora,
     RawRequest,
     Request,
@@ -76,6 +80,10 @@ __all__ = [
     "FluxFillDev",
     "FluxKontextDevMulti",
     "FluxReduxDev",
+    "Folder",
+    "ImageSource",
+    "ImageUploaded",
+    "Inline",
     "InsufficientCreditsError",
     "InternalServerError",
     "InvalidRequestError",

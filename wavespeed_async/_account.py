@@ -14,6 +14,7 @@ from attrs import frozen
 from wavespeed_async._codec import decode_data, decode_id, decode_prediction, encode_request
 from wavespeed_async._prediction import Prediction, Status
 from wavespeed_async.errors import APIConnectionError, APIResponseError, InvalidRequestError
+from wavespeed_async.models._images import unnamed
 from wavespeed_async.models._request import short
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ async def balance(calls: Calls, turn: Turn) -> float:
 
 async def price_of(calls: Calls, request: Request, turn: Turn) -> Price:
     """Ask what a request would cost."""
-    data = await calls.price(request.model, encode_request(request), turn)
+    data = await calls.price(request.model, encode_request(request, unnamed), turn)
     names = [name for name in ("discounted_price", "price") if data.get(name) is not None]
     amount, list_price = _amount(data, *names[:1]), _amount(data, *names[-1:])
     currency = data.get("currency")

@@ -8,7 +8,7 @@ its slot stays taken: the prediction may be running. A read may be sent again fr
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote
@@ -45,10 +45,9 @@ from wavespeed_async.models._request import RawRequest
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
 
     from wavespeed_async._events import Event, Observer
-    from wavespeed_async._transport import Answer, Transport, Wire
+    from wavespeed_async._transport import Answer, Body, Transport, Wire
     from wavespeed_async.limits import AnyLimiter, Ask, Bidder, Permit
     from wavespeed_async.limits._slots import Slot
     from wavespeed_async.models._request import Request
@@ -124,10 +123,10 @@ class _Sending:
     query: str
 
     @classmethod
-    def of(cls, request: Request, webhook: str | None) -> _Sending:
+    def of(cls, request: Request, webhook: str | None, body: bytes | None) -> _Sending:
         """Write a request, and whom to call at its end."""
         query = "" if webhook is None else "?webhook=" + quote(webhook, safe="")
-        return cls(request, encode_json(encode_request(request)), query)
+        return cls(request, body or encode_json(encode_request(request)), query)
 
 
 @frozen
@@ -284,7 +283,7 @@ class Calls:
         turn: Turn,
         *,
         decode: Decode[T],
-        query: Mapping[str, object] | None = None,
+        query: Mapping[str, object] | Body | None = None,
         max_retries: int | None = None,
         largest: int | None = None,
     ) -> T:
@@ -304,7 +303,7 @@ class Calls:
             LimiterTimeoutError: Its turn did not come in time.
             APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
         """
-        content = None if query is None else encode_json(query)
+        content = encode_json(query) if isinstance(query, Mapping) else query
         waits = pauses(self._dice)
         tries_left = self._max_retries if max_retries is None else max_retries
         while True:
@@ -364,6 +363,7 @@ class Calls:
         submitted: Submitted | None = None,
         mark: Mark | None = None,
         webhook: str | None = None,
+        body: bytes | None = None,
     ) -> Prediction:
         """Submit a request; its slot is attended when this returns.
 
@@ -374,12 +374,13 @@ class Calls:
             submitted: Is told the id as soon as it is known.
             mark: Names it to the recorders.
             webhook: The URL that the API is to call at its end.
+            body: What is sent where that is not just the request: with addresses for its images.
 
         Raises:
             SubmissionUnconfirmedError: It may exist and be billed.
             LimiterTimeoutError, APIConnectionError, APIStatusError: It does not exist.
         """
-        sending = _Sending.of(request, webhook)
+        sending = _Sending.of(request, webhook, body)
         waits = pauses(self._dice)
         tries_left = self._max_retries
         again = False

@@ -30,9 +30,11 @@ from wavespeed_async._account import (
 from wavespeed_async._calls import Calls, Turn
 from wavespeed_async._catalogue import Catalogue, Model
 from wavespeed_async._codec import decode_id, request_of
+from wavespeed_async._folder import Folder
 from wavespeed_async._media import Storage
 from wavespeed_async._polling import Poller
 from wavespeed_async._prediction import Outcome, Prediction, Status
+from wavespeed_async._uploads import Uploads
 from wavespeed_async.batch import (
     Budget,
     Journaled,
@@ -62,14 +64,18 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import httpx
+    from PIL.Image import Image
 
     from wavespeed_async._calls import Mark, Recorder, Submitted
+    from wavespeed_async._contents import Content
     from wavespeed_async._deliveries import Deliveries
     from wavespeed_async._events import Event, Observer
+    from wavespeed_async._folder import Existing
     from wavespeed_async._poll_rule import PollRule
     from wavespeed_async._transport import Transport
     from wavespeed_async.batch import Estimate, Items
     from wavespeed_async.limits import AnyLimiter, Slot
+    from wavespeed_async.models._images import ImageSource, LocalImage
     from wavespeed_async.webhooks import Headers
 
 __all__ = ["AsyncWaveSpeed"]
@@ -135,6 +141,7 @@ class _Account:
     calls: Calls
     poller: Poller
     storage: Storage
+    uploads: Uploads
     catalogue: Catalogue
     dice: random.Random
     deliveries: Deliveries | None
@@ -164,6 +171,7 @@ class _Account:
             if submitted is not None:
                 submitted(prediction)
 
+        body = await self.uploads.body(request, turn)
         return await self.calls.submit(
             request,
             turn,
@@ -171,6 +179,7 @@ class _Account:
             submitted=note,
             mark=mark,
             webhook=defaults.webhook,
+            body=body,
         )
 
     def expect(self, prediction: Prediction) -> None:
@@ -259,6 +268,7 @@ class AsyncWaveSpeed:
             poller=Poller(calls, max_retries=max_retries, dice=dice),
             catalogue=Catalogue(calls),
             storage=Storage(wire, max_retries=max_retries, observe=observe, dice=dice),
+            uploads=Uploads(calls, wire, max_retries=max_retries, dice=dice),
             dice=dice,
             deliveries=deliveries,
             identity=_identity(base_url_root(url), key),
@@ -491,17 +501,73 @@ class AsyncWaveSpeed:
         """
         return await self._account.poller.wait(_known(prediction), self._turn(timeout))
 
-    async def save(self, prediction: Prediction, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write every output of a finished prediction into a folder, which is made if need be.
+    # --- files -----------------------------------------------------------------------------------
 
-        Files are named by the prediction's id and by what they are: whole files or none.
+    async def upload(self, image: ImageSource, *, timeout: float | None = None) -> str:
+        """Upload an image of this machine and answer its address, which is good for 7 days.
+
+        Requests do so themselves for the images in their fields. What this client has uploaded
+        before is not uploaded again.
+
+        Args:
+            image: A path, the bytes of a file, or a Pillow image.
+            timeout: Seconds for it.
 
         Raises:
-            InvalidRequestError: The prediction is not completed.
+            InvalidRequestError: It cannot be read, or is no image that the API takes.
+            APIConnectionError, APIStatusError, LimiterTimeoutError: It could not be uploaded.
+        """
+        return await self._account.uploads.upload(image, self._turn(timeout))
+
+    async def save(
+        self,
+        prediction: Prediction | Outcome,
+        directory: str | os.PathLike[str] | Folder,
+        *,
+        name: str | None = None,
+        existing: Existing | None = None,
+        metadata: bool | None = None,
+    ) -> list[Path]:
+        """Write every output of a finished prediction into a folder, which is made if need be.
+
+        Files are whole or not there. What `Folder` says of names, files that are there and
+        metadata holds here; given beside a Folder, an argument comes before what that has.
+
+        Args:
+            prediction: A prediction, or the outcome of one, whose index the name may have.
+            directory: The folder.
+            name: The names of the files without their ending, `{id}` by default.
+            existing: `replace` (the default) or `keep` files that are there.
+            metadata: Whether to write into each picture how it was made; by default not.
+
+        Raises:
+            InvalidRequestError: The prediction is not completed, or the name cannot be.
             APIConnectionError, APIStatusError, APIResponseError: An output could not be fetched.
             OSError: A file could not be written.
         """
-        return await self._account.storage.save(prediction, directory)
+        folder = Folder.of(directory, name=name, existing=existing, metadata=metadata)
+        index = prediction.index if isinstance(prediction, Outcome) else None
+        prediction = prediction.unwrap() if isinstance(prediction, Outcome) else prediction
+        return await self._account.storage.save(prediction, folder, index)
+
+    async def read(self, prediction: Prediction, number: int = 0) -> bytes:
+        """Answer an output of a finished prediction, by its number from 0, as bytes.
+
+        Raises:
+            InvalidRequestError: The prediction is not completed, or has no such output.
+            APIConnectionError, APIStatusError, APIResponseError: It could not be fetched.
+        """
+        return await self._account.storage.read(prediction, number)
+
+    async def image(self, prediction: Prediction, number: int = 0) -> Image:
+        """Answer an output of a finished prediction as a Pillow image (extra `pillow`).
+
+        Raises:
+            ConfigurationError: Pillow is not there.
+            APIResponseError: The output is no image.
+            InvalidRequestError, APIConnectionError, APIStatusError: As `read`.
+        """
+        return await self._account.storage.image(prediction, number)
 
     # --- webhooks --------------------------------------------------------------------------------
 
@@ -664,7 +730,7 @@ class AsyncWaveSpeed:
         requests: Items,
         *,
         journal: str | os.PathLike[str] | None = None,
-        save_to: str | os.PathLike[str] | None = None,
+        save_to: str | os.PathLike[str] | Folder | None = None,
         resubmit_unconfirmed: bool = False,
         max_cost: float | None = None,
         webhook: str | None = None,
@@ -686,7 +752,7 @@ class AsyncWaveSpeed:
                 a time uses it, and only for requests of which it knows some. Or an address in
                 PostgreSQL, `postgresql://host/database?journal=NAME`, for workers on several hosts:
                 whichever is given the requests again goes on (`docs/journals.md`).
-            save_to: A folder to write the outputs to, beside the run.
+            save_to: A folder to write the outputs to, beside the run; a `Folder` says more.
             resubmit_unconfirmed: With a journal: submit again what may have been submitted and is
                 not in the API's list. If it exists after all, it is billed twice.
             max_cost: What all requests may cost together, in the API's currency, those of earlier
@@ -702,24 +768,27 @@ class AsyncWaveSpeed:
                 another version, damaged, or of other requests. Nothing was sent.
             JournalError: While iterating: it cannot be written any more. What runs has ended first.
         """
+        folder = None if save_to is None else Folder.of(save_to)
+        if folder is not None:
+            folder.check_batch(journal=journal is not None)
         runner = _BatchRunner(self._account, self._called_at(webhook))
         course: Plain | Journaled = Plain(runner)
         if journal is not None:
             course = Journaled(
                 runner,
                 store_of(journal),
-                folder_of(journal, save_to),
+                folder_of(journal, folder and folder.path),
                 resubmit=resubmit_unconfirmed,
             )
         budget = None if max_cost is None else Budget(max_cost, Prices(runner.price))
-        return Outcomes(course, requests, width=runner.width, save_to=save_to, budget=budget)
+        return Outcomes(course, requests, width=runner.width, save_to=folder, budget=budget)
 
     async def run_all(
         self,
         requests: Iterable[Request | Prediction | str],
         *,
         journal: str | os.PathLike[str] | None = None,
-        save_to: str | os.PathLike[str] | None = None,
+        save_to: str | os.PathLike[str] | Folder | None = None,
         resubmit_unconfirmed: bool = False,
         max_cost: float | None = None,
         webhook: str | None = None,
@@ -819,9 +888,18 @@ class _BatchRunner:
         turn = Turn(deadline=deadline, priority=self.defaults.priority + BEHIND)
         return await self.account.poller.wait(prediction, turn)
 
-    async def save(self, prediction: Prediction, directory: str | os.PathLike[str]) -> list[Path]:
+    async def save(self, prediction: Prediction, folder: Folder, index: int) -> list[Path]:
         """Write its outputs into a folder."""
-        return await self.account.storage.save(prediction, directory)
+        return await self.account.storage.save(prediction, folder, index)
+
+    async def contents(self, request: Request) -> Mapping[LocalImage, Content]:
+        """Look at the images of this machine that a request has."""
+        return await self.account.uploads.contents.of_request(request)
+
+    async def digest(self, url: str) -> str:
+        """Tell the digest of what is at an address."""
+        content = await self.account.storage.fetched(url)
+        return await anyio.to_thread.run_sync(lambda: hashlib.sha256(content).hexdigest())
 
     async def page(self, query: Mapping[str, Any]) -> Mapping[str, Any]:
         """Ask for one page of the API's list of predictions."""

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
@@ -33,6 +34,7 @@ from wavespeed_async.errors import (
     RateLimitError,
 )
 from wavespeed_async.models._fields import Items, Opt
+from wavespeed_async.models._images import Inline, Snapshot, local_images, replaced
 from wavespeed_async.models._request import (
     FieldMap,
     Lora,
@@ -45,6 +47,8 @@ from wavespeed_async.models._request import (
 
 if TYPE_CHECKING:
     from cattrs import Converter
+
+    from wavespeed_async.models._images import LocalImage
 
 __all__ = [
     "decode_answer",
@@ -70,6 +74,8 @@ def _converter() -> Converter:
     from cattrs.gen import make_dict_unstructure_fn, override  # noqa: PLC0415 (as said above)
 
     converter = Converter()
+    for kind in (Path, Snapshot, Inline):  # what is local stays as it is: it has no JSON
+        converter.register_unstructure_hook(kind, lambda image: image)
 
     @converter.register_unstructure_hook_factory(
         lambda cls: attrs.has(cls) and issubclass(cls, Request)
@@ -102,10 +108,26 @@ def _thawed(value: Any) -> Any:
     return value
 
 
-def encode_request(request: Request) -> dict[str, Any]:
-    """Turn a request into the documented parameters; every field is sent unless it is None."""
+def encode_request(
+    request: Request, put: Callable[[LocalImage], Any] | None = None
+) -> dict[str, Any]:
+    """Turn a request into the documented parameters; every field is sent unless it is None.
+
+    Args:
+        request: What is asked.
+        put: Says what stands for an image of this machine, which JSON cannot hold.
+
+    Raises:
+        InvalidRequestError: There is such an image, and nothing to stand for it.
+    """
     body: dict[str, Any] = _converter().unstructure(request)
-    return body
+    found = next(local_images(body), None)
+    if found is None:
+        return body
+    if put is None:
+        raise InvalidRequestError.of(request.model, *found, "uploaded before it can be sent")
+    named: dict[str, Any] = replaced(body, put)
+    return named
 
 
 def encode_json(body: Mapping[str, Any]) -> bytes:

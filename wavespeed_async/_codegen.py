@@ -34,9 +34,12 @@ from wavespeed_async.models import (
     Opt,
     Size,
     Text,
+    frozen_image,
+    frozen_images,
     frozen_json,
     joined_size,
     loras_of,
+    optional_image,
     texts_of,
 )
 from wavespeed_async.models._request import refuse_path
@@ -194,7 +197,7 @@ def _lines(written: _Field, used: set[str]) -> list[str]:
         arguments.append(("metadata", _Call("sent_as", [("", _literal(written.sent))])))
         used.add("sent_as")
     used |= {*written.rule.names(), *filter(None, [written.converter])}
-    used |= {name for name in ("Any", "Lora") if name in written.annotation}
+    used |= {name for name in ("Any", "ImageValue", "Lora") if name in written.annotation}
     start = f"{written.name}: {written.annotation} = "
     return [
         *_written(start, _Call("field", arguments), 4),
@@ -212,7 +215,8 @@ _EXPORTED = frozenset(
     {
         *("Any", "Between", "Choice", "ClassVar", "FieldMap", "Fits", "Flag", "Items", "Lora"),
         *("Media", "Number", "Opt", "RawRequest", "Request", "Size", "Text", "field", "frozen"),
-        *("frozen_json", "joined_size", "loras_of", "sent_as", "texts_of"),
+        *("ImageValue", "frozen_image", "frozen_images", "frozen_json", "joined_size"),
+        *("loras_of", "optional_image", "sent_as", "texts_of"),
     }
 )
 _RESERVED = frozenset(
@@ -288,6 +292,8 @@ def _field(name: str, sent: str, schema: Schema, *, is_required: bool) -> _Field
         if value is None:
             rule = _Rule(Opt, (shape.rule,))
             shape = evolve(shape, annotation=_or_none(shape.annotation), rule=rule)
+            if shape.converter is frozen_image:
+                shape = evolve(shape, converter=optional_image)
     about = _sentence(schema.get("description"))
     if about in {"", _sentence(allowed)}:
         about = _sentence(sent.replace("_", " ").capitalize()) or _sentence(name)
@@ -377,7 +383,8 @@ def _text_shape(sent: str, schema: Schema, *, is_required: bool) -> _Shape:
         return _Shape("str", _Rule(Size, sides), joined_size)
     filled = {"required": True} if is_required else {}
     if _PICTURE.search(sent):
-        return _Shape("str", _Rule(Media, (), {**filled, **_base64(schema)}), is_free=True)
+        rule = _Rule(Media, (), {**filled, **_base64(schema)})
+        return _Shape("ImageValue", rule, frozen_image, is_free=True)
     lengths = {"least": limit(schema, "minLength"), "most": limit(schema, "maxLength")}
     whole = {name: int(bound) for name, bound in lengths.items() if bound}
     return _Shape("str", _Rule(Text, (), {**filled, **whole}), is_free=True)
@@ -415,9 +422,8 @@ def _list_shape(sent: str, schema: Schema) -> _Shape | None:
     if not _PICTURE.search(sent):
         return _Shape("tuple[str, ...]", _Rule(Items, (), {**named, "rule": _Rule(Text)}), texts_of)
     media = _Rule(Media, (), {"required": True, **_base64(items)})
-    return _Shape(
-        "tuple[str, ...]", _Rule(Items, (), {**named, "rule": media}), texts_of, is_free=True
-    )
+    rule = _Rule(Items, (), {**named, "rule": media})
+    return _Shape("tuple[ImageValue, ...]", rule, frozen_images, is_free=True)
 
 
 def _is_lora(items: Schema) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Event",
+    "ImageUploaded",
     "LimiterPaused",
     "Observer",
     "PictureSaved",
@@ -154,6 +155,16 @@ class PictureSaved(Event):
 
     prediction: Prediction
     paths: tuple[Path, ...]
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class ImageUploaded(Event):
+    """Tell that an image of this machine was uploaded, in `seconds`; `image` says which it is."""
+
+    image: str
+    url: str
+    size: int
+    seconds: float
 
 
 Observer: TypeAlias = Callable[[Event], object]

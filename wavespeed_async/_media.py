@@ -1,83 +1,52 @@
-"""Outputs to files: whole or not at all, named by what they are, never outside the chosen folder.
+"""Outputs to files, or into memory: fetched without the key, and the rest of what broke off.
 
-An output is written beside its final name first, and moved there once it is complete. Its type is
-told by its first bytes, since a name or a header may say anything. The list is short enough to
-stand here; a library for it would be a dependency of every application.
+Where a server names the version of an output (ETag, Last-Modified), a broken download goes on
+where it broke off; where it does not, or has another version by then, it begins anew.
 """
 
 from __future__ import annotations
 
 import binascii
-import os
 import re
-import secrets
-import threading
 from base64 import b64decode
-from contextlib import asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from io import BytesIO
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
 
 from wavespeed_async._events import PictureSaved, notify
+from wavespeed_async._files import Memory, part_of, present
+from wavespeed_async._folder import Folder
+from wavespeed_async._metadata import parameters_of
 from wavespeed_async._prediction import Status
 from wavespeed_async._retry import is_passing, pauses
 from wavespeed_async.errors import (
+    APIConnectionError,
     APIResponseError,
     APIStatusError,
+    ConfigurationError,
     InvalidRequestError,
     WaveSpeedError,
 )
 
 if TYPE_CHECKING:
+    import os
     import random
-    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from PIL import Image
 
     from wavespeed_async._events import Observer
+    from wavespeed_async._files import Sink
     from wavespeed_async._prediction import Prediction
-    from wavespeed_async._transport import Transport
+    from wavespeed_async._transport import Download, Transport
 
-__all__ = ["Storage", "file_stem", "suffix_of"]
+__all__ = ["Storage"]
 
-LARGEST_OUTPUT = 1024 * 1024 * 1024
-"""Bytes of one output: far beyond any picture, since raw requests also make videos."""
-HEAD = 32
-BUFFER = 256 * 1024
-
-_SIGNATURES = (
-    (0, b"\x89PNG\r\n\x1a\n", ".png"),
-    (0, b"\xff\xd8\xff", ".jpg"),
-    (8, b"WEBP", ".webp"),
-    (0, b"GIF87a", ".gif"),
-    (0, b"GIF89a", ".gif"),
-    (0, b"BM", ".bmp"),
-    (0, b"II*\x00", ".tiff"),
-    (0, b"MM\x00*", ".tiff"),
-    (4, b"ftypavif", ".avif"),
-    (4, b"ftyp", ".mp4"),
-    (0, b"\x1aE\xdf\xa3", ".webm"),
-    (8, b"WAVE", ".wav"),
-    (0, b"ID3", ".mp3"),
-    (0, b"glTF", ".glb"),
-)
-"""Where a file of each kind says what it is; the first that fits counts."""
-_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)", re.IGNORECASE)
-_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
-
-
-def suffix_of(head: bytes) -> str:
-    """Tell the file suffix by the first bytes; `.bin` for what is unknown."""
-    for offset, signature, suffix in _SIGNATURES:
-        if head.startswith(signature, offset):
-            return suffix
-    return ".bin"
-
-
-def file_stem(prediction_id: str) -> str:
-    """Make a name of an id that stays inside of a folder, whatever the id is."""
-    return _UNSAFE.sub("_", prediction_id)[:100] or "prediction"
+PARTIAL, UNSATISFIABLE = 206, 416
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
 
 
 class Storage:
@@ -85,7 +54,7 @@ class Storage:
 
     Args:
         transport: Fetches them, without the key.
-        max_retries: How many times a failed fetch is made again, from its start.
+        max_retries: How many times a failed fetch is made again.
         observe: Is told each set of files.
         dice: Draws the jitter of pauses.
     """
@@ -103,139 +72,184 @@ class Storage:
         self._observe = observe
         self._dice = dice
 
-    async def save(self, prediction: Prediction, directory: str | os.PathLike[str]) -> list[Path]:
+    async def save(
+        self,
+        prediction: Prediction,
+        folder: str | os.PathLike[str] | Folder,
+        index: int | None = None,
+    ) -> list[Path]:
         """Write every output of a finished prediction into a folder, which is made if need be.
 
-        Files are named by the prediction's id, and numbered where there are several.
-
         Raises:
-            InvalidRequestError: The prediction is not completed.
+            InvalidRequestError: The prediction is not completed, or the name needs an index.
             APIConnectionError, APIStatusError, APIResponseError: An output could not be fetched.
             OSError: A file could not be written; nothing half-written is left behind.
         """
-        if prediction.status is not Status.COMPLETED:
-            raise InvalidRequestError.of(
-                owner="save", field="prediction", value=prediction, allowed="completed"
-            )
-        folder = Path(directory)
-        await to_thread.run_sync(partial(folder.mkdir, parents=True, exist_ok=True))
-        stem, count = file_stem(prediction.id), len(prediction.outputs)
+        folder = Folder.of(folder)
+        _check_completed("save", prediction)
+        stems = folder.stems(prediction, index)
+        await to_thread.run_sync(partial(folder.path.mkdir, parents=True, exist_ok=True))
         paths: list[Path] = []
-        for number, output in enumerate(prediction.outputs, 1):
-            name = stem if count == 1 else f"{stem}-{number}"
+        for output, stem in zip(prediction.outputs, stems, strict=True):
             try:
-                paths.append(await self._save_one(output, folder / name))
+                paths.append(await self._save_one(prediction, output, stem, folder))
             except WaveSpeedError as error:
                 error.prediction_id = prediction.id
                 raise
         notify(self._observe, PictureSaved(prediction=prediction, paths=tuple(paths)))
         return paths
 
-    async def _save_one(self, output: str, stem: Path) -> Path:
+    async def read(self, prediction: Prediction, number: int = 0) -> bytes:
+        """Answer one output, by its number from 0.
+
+        Raises:
+            InvalidRequestError: The prediction is not completed, or has no such output.
+            APIConnectionError, APIStatusError, APIResponseError: It could not be fetched.
+        """
+        _check_completed("read", prediction)
+        count = len(prediction.outputs)
+        if not isinstance(number, int) or not 0 <= number < count:
+            allowed = f"0 to {count - 1}: it has {count} outputs"
+            raise InvalidRequestError.of(
+                owner="read", field="number", value=number, allowed=allowed
+            )
+        try:
+            return await self.fetched(prediction.outputs[number])
+        except WaveSpeedError as error:
+            error.prediction_id = prediction.id
+            raise
+
+    async def fetched(self, output: str) -> bytes:
+        """Answer what is at an address, or within base64.
+
+        Raises:
+            APIConnectionError, APIStatusError, APIResponseError: It could not be fetched.
+        """
+        memory = Memory()
+        await self._receive(output, memory)
+        return memory.content()
+
+    async def image(self, prediction: Prediction, number: int = 0) -> Image.Image:
+        """Answer one output as a Pillow image, by its number from 0.
+
+        Raises:
+            ConfigurationError: Pillow is not there.
+            APIResponseError: The output is no image.
+            InvalidRequestError, APIConnectionError, APIStatusError: As `read`.
+        """
+        try:
+            from PIL import Image  # noqa: F401, PLC0415 (an extra, asked for before the fetch)
+        except ImportError as error:
+            message = "an output as an image needs: pip install 'wavespeed-async[pillow]'"
+            raise ConfigurationError(message) from error
+        content = await self.read(prediction, number)
+        try:
+            return await to_thread.run_sync(_opened, content)
+        except Exception as error:  # what broken bytes raise has no base in common
+            text = f"the output is no image: {error}"
+            raise APIResponseError(text, prediction_id=prediction.id) from error
+
+    async def _save_one(
+        self, prediction: Prediction, output: str, stem: Path, folder: Folder
+    ) -> Path:
+        if folder.keeps_same:
+            found = await to_thread.run_sync(present, stem)
+            if found is not None:
+                return found
+        parameters = parameters_of(prediction) if folder.metadata else None
+        async with part_of(stem) as part:
+            await self._receive(output, part)
+            return await part.keep(replace=folder.existing == "replace", parameters=parameters)
+
+    # --- fetching --------------------------------------------------------------------------------
+
+    async def _receive(self, output: str, sink: Sink) -> None:
+        """Bring an output into a sink, whole; what failed in passing is tried again."""
         if not output.startswith(("http://", "https://")):
-            content = await to_thread.run_sync(_decoded, output)
-            async with _part_of(stem) as part:
-                await part.add(content)
-                return await part.keep()
+            await sink.add(await to_thread.run_sync(_decoded, output))
+            return
         waits = pauses(self._dice)
         tries_left = self._max_retries
         while True:
             try:
-                return await self._fetch(output, stem)
+                await self._fetch(output, sink)
             except WaveSpeedError as error:
-                if tries_left == 0 or not is_passing(error):
+                is_past_end = _is_past_end(error) and sink.size > 0
+                if tries_left == 0 or not (is_past_end or is_passing(error)):
                     raise
+                if is_past_end or not isinstance(error, APIConnectionError):
+                    await sink.restart()
+            else:
+                return
             tries_left -= 1
             await anyio.sleep(next(waits))
 
-    async def _fetch(self, output: str, stem: Path) -> Path:
-        async with self._transport.download(output) as download, _part_of(stem) as part:
+    async def _fetch(self, output: str, sink: Sink) -> None:
+        """Fetch an output, or the rest of it where some has come."""
+        async with self._transport.download(output, _asked(sink)) as download:
+            total = await _settle(download, sink)
             async for chunk in download:
-                await part.add(chunk)
-            return await part.keep()
+                await sink.add(chunk)
+        if total not in {None, sink.size}:
+            text = f"the output broke off at {sink.size} of {total} bytes"
+            raise APIConnectionError(text)
+        sink.check()
 
 
-@asynccontextmanager
-async def _part_of(stem: Path) -> AsyncGenerator[_Part]:
-    """Write a file beside its final name; what is not kept is removed, whatever happens."""
-    part = _Part(stem)
-    try:
-        await to_thread.run_sync(part.open)
-        yield part
-    finally:
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(part.discard)
+def _asked(sink: Sink) -> dict[str, str]:
+    """Ask for the rest of that very version, if some of it has come."""
+    if sink.size == 0 or sink.version is None:
+        return {}
+    return {"Range": f"bytes={sink.size}-", "If-Range": sink.version}
 
 
-class _Part:
-    """Hold a file that is being written, a buffer at a time in a thread.
+async def _settle(download: Download, sink: Sink) -> int | None:
+    """Have a sink begin where the answer does; answer how large the whole is, if that is said.
 
-    asyncio's own cancelling does not wait for the thread of the call that it ends. So the lock has
-    the next step wait for it, and a step that comes after `discard` does nothing.
+    Raises:
+        APIResponseError: That is nowhere near.
     """
+    if download.status_code == PARTIAL:
+        found = _RANGE.fullmatch(download.headers.get("content-range", ""))
+        if found is None or int(found[1]) != sink.size or not _is_same(download, sink):
+            text = "the server answered with another part of the output than was asked for"
+            raise APIResponseError(text)
+        return None if found[3] == "*" else int(found[3])
+    if sink.size > 0:
+        await sink.restart()
+    sink.version = _version(download)
+    return None
 
-    def __init__(self, stem: Path) -> None:
-        self._stem = stem
-        self._path = stem.with_name(f".{stem.name}.{secrets.token_hex(4)}.part")
-        self._lock = threading.Lock()
-        self._discarded = False
-        self._file: BinaryIO | None = None
-        self._buffer = bytearray()
-        self._head = b""
-        self._size = 0
 
-    async def add(self, chunk: bytes) -> None:
-        """Add to the file, up to the bound."""
-        self._size += len(chunk)
-        if self._size > LARGEST_OUTPUT:
-            text = f"the output is larger than {LARGEST_OUTPUT} bytes"
-            raise APIStatusError(text, status_code=200)  # not to be tried again
-        if len(self._head) < HEAD:
-            self._head = (self._head + chunk)[:HEAD]
-        self._buffer += chunk
-        if len(self._buffer) >= BUFFER:
-            await to_thread.run_sync(self._write)
+def _version(download: Download) -> str | None:
+    """Name the version of an output; a weak name is none, nor is one of what is packed."""
+    headers = download.headers
+    if "content-encoding" in headers:
+        return None
+    tag = headers.get("etag", "")
+    return (tag if tag.startswith('"') else None) or headers.get("last-modified")
 
-    async def keep(self) -> Path:
-        """Give the file its name in one step, now that it is whole; answer that name."""
-        if self._size == 0 or _PAGE.match(self._head):
-            text = "the output is empty" if self._size == 0 else "the output is a web page"
-            raise APIResponseError(text, body=self._head.decode("latin-1"))
-        path = self._stem.with_name(self._stem.name + suffix_of(self._head))
-        await to_thread.run_sync(self._move, path)
-        return path
 
-    def open(self) -> None:
-        """Make the file."""
-        with self._lock:
-            if not self._discarded:
-                self._file = self._path.open("xb")
+def _is_same(download: Download, sink: Sink) -> bool:
+    version = _version(download)
+    return version is None or version == sink.version
 
-    def discard(self) -> None:
-        """Remove the file, unless it was kept."""
-        with self._lock:
-            self._discarded = True
-            if self._file is not None:
-                with suppress(OSError):  # a full disk says so again at each attempt to flush
-                    self._file.close()
-                self._file = None
-                self._path.unlink(missing_ok=True)
 
-    def _write(self) -> None:
-        with self._lock:
-            if self._file is not None:
-                self._file.write(self._buffer)
-                self._buffer.clear()
+def _is_past_end(error: WaveSpeedError) -> bool:
+    return isinstance(error, APIStatusError) and error.status_code == UNSATISFIABLE
 
-    def _move(self, path: Path) -> None:
-        """Bring the file onto the disk, then to its name."""
-        self._write()
-        with self._lock:
-            if self._file is not None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                self._file.close()
-                self._path.replace(path)
+
+def _check_completed(owner: str, prediction: Prediction) -> None:
+    if prediction.status is not Status.COMPLETED:
+        raise InvalidRequestError.of(owner, "prediction", prediction, "completed")
+
+
+def _opened(content: bytes) -> Image.Image:
+    from PIL import Image  # noqa: PLC0415 (an extra)
+
+    image = Image.open(BytesIO(content))
+    image.load()
+    return image
 
 
 def _decoded(output: str) -> bytes:

@@ -12,6 +12,9 @@ The short way. A request of the API needs neither cookies nor redirects, so it g
 at once and not through httpx's client, which would take a fifth of the CPU of all (over aiohttp);
 its headers are made once, and its body is read as it comes where nothing is to be unpacked.
 
+Files. A body that comes in parts (`Body`) is made anew for each try and closed after it. What a
+ticket names gets such a body without the key, and no redirect is followed with it.
+
 The pool. The queue is before it (`room`), so that no caller waits inside it and it has no time
 limit of its own. Idle connections are closed after 4 s, sooner than servers do (5 s is the shortest
 default met: Node's and uvicorn's): a submission on a connection that the server was just closing
@@ -23,7 +26,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -48,13 +51,13 @@ from wavespeed_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from contextvars import ContextVar
 
     from wavespeed_async._events import Observer
     from wavespeed_async.limits import Permit
 
-__all__ = ["Answer", "Download", "Transport", "Wire", "base_url_root"]
+__all__ = ["Answer", "Body", "Download", "Transport", "Wire", "base_url_root"]
 
 CONNECT_TIMEOUT = 10.0
 RESPONSE_TIMEOUT = 30.0
@@ -71,11 +74,16 @@ CONNECTIONS, CONNECTIONS_HELD = 32, 200
 32 are 6,400 a minute at a round trip of 0.3 s. More would only have more answers handled in one
 step of the event loop, and the pool searches all of its idle connections with each request.
 """
+CONNECTIONS_SENDING = 6
+"""Files under way at once."""
+SLOWEST = 32 * 1024
+"""Bytes a second at which a file has to leave at the least."""
 KEEPALIVE = 4.0
 LARGEST_ANSWER = 256 * 1024 * 1024
 """Bytes of one answer: four base64 PNGs of 1536x1536 pixels are about 40 million."""
 REDIRECTS = 5
 LAST_PORT = 65535
+JSON = "application/json"
 SHORTEST_KEY = 8
 """Characters from which on a key is blotted out of good answers too, not of refusals alone."""
 
@@ -87,6 +95,26 @@ class Answer:
     status_code: int
     body: bytes
     retry_after: float | None
+
+
+@frozen(eq=False)
+class Body:
+    """Describe a body that is sent in parts.
+
+    Attributes:
+        size: Its bytes.
+        media_type: What it is.
+        parts: Makes it, anew for each try.
+    """
+
+    size: int
+    media_type: str
+    parts: Callable[[], AsyncGenerator[bytes]]
+
+    @property
+    def seconds(self) -> float:
+        """How long it may take to leave."""
+        return self.size / SLOWEST
 
 
 class Wire:
@@ -126,6 +154,8 @@ class Download(AsyncIterator[bytes]):
     """
 
     def __init__(self, response: httpx.Response) -> None:
+        self.status_code: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._parts = response.aiter_bytes()
         self._waited = 0.0
@@ -188,7 +218,7 @@ class Transport:
         *,
         permit: Permit,
         query: str = "",
-        content: bytes | None = None,
+        content: bytes | Body | None = None,
         held: bool = False,
         wire: Wire | None = None,
         largest: int | None = None,
@@ -205,9 +235,9 @@ class Transport:
         wire.when_sent = permit.held if held else None
         try:
             pool = self._current_pool()
-            async with pool.room_held if held else pool.room:
+            async with pool.room_for(content, held=held), _opened(content) as body:
                 self._check_open()  # again: it may have been closed meanwhile
-                request = pool.request(method, self.root + path + query, content, wire, held=held)
+                request = pool.request(method, self.root + path + query, body, wire, held=held)
                 if self._observe is not None:
                     notify(self._observe, RequestSent(method=method, path=path))
                 started = anyio.current_time()
@@ -216,7 +246,7 @@ class Transport:
                     request,
                     permit,
                     wire,
-                    timeout=_bound(held=held),
+                    timeout=_bound(content, held=held),
                     largest=largest or LARGEST_ANSWER,
                 )
                 seconds = anyio.current_time() - started
@@ -271,9 +301,46 @@ class Transport:
             body = b""
         return Answer(status, self._key.blotted(body, good=response.is_success), retry_after)
 
+    async def put(self, url: str, headers: Mapping[str, str], body: Body) -> None:
+        """Send a file to where a ticket says, without the key; no redirect is followed.
+
+        Raises:
+            APIConnectionError: No answer came.
+            APIStatusError: It was refused.
+        """
+        pool = self._current_pool()
+        failure: WaveSpeedError | None = None
+        try:
+            async with pool.room_sending, _opened(body) as stream:
+                with anyio.fail_after(_bound(body, held=False)):
+                    request = pool.client.build_request(
+                        "PUT",
+                        url,
+                        content=stream,
+                        headers={**headers, "Content-Length": str(body.size)},
+                        extensions={"timeout": pool.timeouts(RESPONSE_TIMEOUT)},
+                    )
+                    response = await pool.client.send(request, stream=True, follow_redirects=False)
+                    with anyio.CancelScope(shield=True):
+                        await response.aclose()
+        except Exception as error:  # noqa: BLE001 (a transport may raise anything)
+            failure = _told(error, "the file could not be uploaded")
+        if failure is not None:
+            raise failure
+        if not response.is_success:
+            status, host = response.status_code, response.url.host
+            text = f"the file was refused by {host}: HTTP {status}"
+            raise APIStatusError(text, status_code=status, code=status)
+
     @asynccontextmanager
-    async def download(self, url: str) -> AsyncGenerator[Download]:
+    async def download(
+        self, url: str, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[Download]:
         """Open an output for streaming, without the key; redirects are followed without it too.
+
+        Args:
+            url: Where it is.
+            headers: What else to ask for, the rest of it say.
 
         Raises:
             APIConnectionError: No answer came.
@@ -283,7 +350,8 @@ class Transport:
         extensions = {"timeout": pool.timeouts(RESPONSE_TIMEOUT)}
         failure: WaveSpeedError | None = None
         try:
-            request = pool.client.build_request("GET", url, extensions=extensions)
+            asked = {"Accept-Encoding": "identity", **(headers or {})}
+            request = pool.client.build_request("GET", url, headers=asked, extensions=extensions)
             response = await pool.client.send(request, stream=True, follow_redirects=True)
         except Exception as error:  # noqa: BLE001 (a transport may raise anything)
             failure = _told(error, "the output could not be fetched")
@@ -365,6 +433,7 @@ class _Pool:
         connected: Where aiohttp's connector looks for whom to tell; None with other transports.
         room: The queue before it.
         room_held: The queue of requests that the server holds.
+        room_sending: The queue of files.
     """
 
     client: httpx.AsyncClient
@@ -377,6 +446,15 @@ class _Pool:
     room_held: anyio.Semaphore = field(
         factory=lambda: anyio.Semaphore(CONNECTIONS_HELD, fast_acquire=True), init=False
     )
+    room_sending: anyio.Semaphore = field(
+        factory=lambda: anyio.Semaphore(CONNECTIONS_SENDING, fast_acquire=True), init=False
+    )
+
+    def room_for(self, content: bytes | Body | None, *, held: bool) -> anyio.Semaphore:
+        """Answer the queue that a request belongs to."""
+        if isinstance(content, Body):
+            return self.room_sending
+        return self.room_held if held else self.room
 
     def timeouts(self, answer: float) -> dict[str, float | None]:
         """Make httpx's time limits; aiohttp takes that of the pool for all of connecting."""
@@ -384,13 +462,17 @@ class _Pool:
         return {"connect": CONNECT_TIMEOUT, "read": answer, "write": answer, "pool": pool}
 
     def request(
-        self, method: str, url: str, content: bytes | None, wire: Wire, *, held: bool
+        self, method: str, url: str, content: bytes | _Parts | None, wire: Wire, *, held: bool
     ) -> httpx.Request:
         """Make a request of the API."""
         timeout = HELD_TIMEOUT if held else RESPONSE_TIMEOUT
-        stream: httpx.AsyncByteStream = httpx.ByteStream(content or b"")
-        if self.connected is not None and wire.when_sent is not None:
-            stream = _ToldStream(content or b"", wire.when_sent)
+        stream: httpx.AsyncByteStream
+        if isinstance(content, _Parts):
+            stream, media_type, size = content, content.body.media_type, content.body.size
+        else:
+            stream, media_type, size = httpx.ByteStream(content or b""), JSON, len(content or b"")
+            if self.connected is not None and wire.when_sent is not None:
+                stream = _ToldStream(content or b"", wire.when_sent)
         request = httpx.Request(
             method,
             _parsed(url),
@@ -401,8 +483,8 @@ class _Pool:
         if isinstance(stream, httpx.ByteStream):
             request.read()  # so that transports find it read, as httpx's client would have it
         if content is not None:
-            request.headers["Content-Type"] = "application/json"
-            request.headers["Content-Length"] = str(len(content))
+            request.headers["Content-Type"] = media_type
+            request.headers["Content-Length"] = str(size)
         return request
 
     async def send(self, request: httpx.Request, wire: Wire) -> httpx.Response:
@@ -431,9 +513,35 @@ class _ToldStream(httpx.AsyncByteStream):
         self._when_sent()
 
 
-def _bound(*, held: bool) -> float:
+class _Parts(httpx.AsyncByteStream):
+    """Be a body that comes in parts."""
+
+    def __init__(self, body: Body, parts: AsyncGenerator[bytes]) -> None:
+        self.body = body
+        self._parts = parts
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._parts
+
+
+@asynccontextmanager
+async def _opened(content: bytes | Body | None) -> AsyncGenerator[Any]:
+    """Have a body that comes in parts closed after its try; answer any other as it is."""
+    if not isinstance(content, Body):
+        yield content
+        return
+    parts = content.parts()
+    try:
+        yield _Parts(content, parts)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await parts.aclose()
+
+
+def _bound(content: object, *, held: bool) -> float:
     """Tell how long an exchange may last until its answer begins."""
-    return CONNECT_TIMEOUT + (HELD_TIMEOUT if held else RESPONSE_TIMEOUT)
+    sending = content.seconds if isinstance(content, Body) else 0.0
+    return CONNECT_TIMEOUT + (HELD_TIMEOUT if held else RESPONSE_TIMEOUT) + sending
 
 
 def base_url_root(base_url: str) -> str:

@@ -321,11 +321,14 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
-SHOWN = 240
+SHOWN, HEAD = 240, 20
 
 
 class _Short(reprlib.Repr):
-    """Shorten texts, and numbers so long that Python refuses to write them out."""
+    """Shorten texts, bytes, and numbers so long that Python refuses to write them out."""
+
+    def repr_bytes(self, x: bytes, level: int) -> str:  # noqa: ARG002 (reprlib's own signature)
+        return repr(x) if len(x) <= HEAD else f"{x[:HEAD]!r}… ({len(x)} bytes)"
 
     def repr_int(self, x: int, level: int) -> str:
         if x.bit_length() > LONG_NUMBER:

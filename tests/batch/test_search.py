@@ -105,6 +105,9 @@ class List:
         self.items: list[Any] = [*items]
         self.ids = known
         self.asked: list[tuple[float, Mapping[str, Any]]] = []
+        self.digests: Mapping[str, str] = {}
+        self.digested: list[str] = []
+        self.error: Exception | None = None
 
     async def page(self, query: Mapping[str, Any]) -> Mapping[str, Any]:
         self.asked.append((anyio.current_time(), query))
@@ -115,11 +118,20 @@ class List:
     async def known(self, predictions: Sequence[str]) -> set[str]:
         return {one for one in predictions if one in self.ids}
 
-    def search(self) -> tuple[Search, float]:
+    async def digest(self, url: str) -> str:
+        self.digested.append(url)
+        if self.error is not None:
+            raise self.error
+        return self.digests.get(url, "another")
+
+    def search(self, digests: Mapping[str, str] | None = None) -> tuple[Search, float]:
         """Begin to look, now."""
+        self.digests = digests or {}
         began = anyio.current_time()
         now = lambda: SENT + anyio.current_time() - began  # noqa: E731 (a clock)
-        return Search(page=self.page, known=self.known, per=60.0, now=now), began
+        return Search(
+            page=self.page, known=self.known, digest=self.digest, per=60.0, now=now
+        ), began
 
 
 async def test_a_seed_is_found_at_the_first_look() -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from wavespeed_async.batch._course import can_be, each
 from wavespeed_async.batch._entries import wanted
-from wavespeed_async.errors import ConfigurationError
+from wavespeed_async.errors import ConfigurationError, InvalidRequestError
+from wavespeed_async.models._request import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from wavespeed_async.batch._course import Items
     from wavespeed_async.batch._journal import Journal
+    from wavespeed_async.batch._runner import Runner
 
 __all__ = ["admitted"]
 
@@ -28,7 +30,9 @@ CHUNK = 100
 """How many of them are looked up at once."""
 
 
-async def admitted(items: Items, journal: Journal, *, is_new: bool) -> AsyncGenerator[Any, None]:
+async def admitted(
+    items: Items, journal: Journal, runner: Runner, *, is_new: bool
+) -> AsyncGenerator[Any, None]:
     """Answer the items, once one of them is known; a new journal takes any.
 
     Raises:
@@ -44,7 +48,7 @@ async def admitted(items: Items, journal: Journal, *, is_new: bool) -> AsyncGene
             if not chunk or len(ahead) >= LOOK_AHEAD:
                 break
             ahead += chunk
-            is_open = await _know_any(journal, chunk)
+            is_open = await _know_any(journal, runner, chunk)
             is_open |= is_slow and anyio.current_time() > until
         if ahead and not is_open:
             raise _strange()
@@ -55,8 +59,13 @@ async def admitted(items: Items, journal: Journal, *, is_new: bool) -> AsyncGene
             yield item
 
 
-async def _know_any(journal: Journal, items: list[Any]) -> bool:
-    return await journal.knows([wanted(item).digest for item in items if can_be(item)])
+async def _know_any(journal: Journal, runner: Runner, items: list[Any]) -> bool:
+    digests = []
+    for item in filter(can_be, items):
+        with suppress(InvalidRequestError):  # a file that cannot be read: known by nobody
+            contents = await runner.contents(item) if isinstance(item, Request) else None
+            digests.append(wanted(item, contents=contents).digest)
+    return await journal.knows(digests)
 
 
 async def _first(items: AsyncGenerator[Any, None], count: int) -> AsyncIterator[Any]:

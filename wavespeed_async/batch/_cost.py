@@ -90,7 +90,7 @@ class Prices:
         Raises:
             APIConnectionError, APIStatusError: No usable answer came.
         """
-        fields = encode_request(request)
+        fields = encode_request(request, lambda _: "<an image>")
         kind = (request.model, priced(fields))
         if kind not in self._known:
             if len(self._known) >= KINDS:

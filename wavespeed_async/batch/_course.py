@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from attrs import define
+from attrs import define, field
 
 from wavespeed_async._codec import decode_id
 from wavespeed_async._prediction import Prediction
@@ -16,14 +16,16 @@ from wavespeed_async.errors import InvalidRequestError
 from wavespeed_async.models._request import Request
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from wavespeed_async._contents import Content
+    from wavespeed_async._folder import Folder
     from wavespeed_async.batch._entries import Known
     from wavespeed_async.batch._journal import Group
     from wavespeed_async.batch._store import Claim
     from wavespeed_async.errors import JournalError
+    from wavespeed_async.models._images import LocalImage
 
 __all__ = ["Course", "Items", "Taken", "can_be", "each", "existing"]
 
@@ -36,17 +38,23 @@ class Taken:
 
     Attributes:
         item: The request, prediction or id; or what is none.
+        index: Its number in this run's input.
         request: The request with its seed.
         claim: The question for its entry.
         group: When that will be answered.
         known: The answer.
+        contents: What its images of this machine are.
+        refusal: Why it cannot be asked for: one of these cannot be read.
     """
 
     item: Any
+    index: int = 0
     request: Request | None = None
     claim: Claim | None = None
     group: Group | None = None
     known: Known | None = None
+    contents: Mapping[LocalImage, Content] = field(factory=dict)
+    refusal: InvalidRequestError | None = None
 
 
 class Course(Protocol):
@@ -65,7 +73,7 @@ class Course(Protocol):
         """Answer the items that may be taken."""
         ...
 
-    def take(self, index: int, item: Any) -> Taken:
+    async def take(self, index: int, item: Any) -> Taken:
         """Take an item, in the order of the input."""
         ...
 
@@ -73,9 +81,7 @@ class Course(Protocol):
         """Bring it to its end; tell a prediction as soon as it is known."""
         ...
 
-    async def save(
-        self, taken: Taken, prediction: Prediction, directory: str | os.PathLike[str]
-    ) -> tuple[Path, ...]:
+    async def save(self, taken: Taken, prediction: Prediction, folder: Folder) -> tuple[Path, ...]:
         """Bring its outputs into a folder."""
         ...
 

@@ -2,7 +2,8 @@
 
 A request is known again by the digest of its content and its number among equal ones. The content
 is the model and the fields as they are sent, but for a seed that was left open: so the seed that
-was drawn for it in an earlier run is found again with it. What is long and no prose, a picture as
+was drawn for it in an earlier run is found again with it. An image of this machine stands there by
+its digest, wherever it lies and wherever it is uploaded to. What is long and no prose, a picture as
 base64 say, is kept by its length and digest: the input file brings it again.
 """
 
@@ -22,6 +23,8 @@ from wavespeed_async.models._request import OPEN_SEED
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from wavespeed_async._contents import Content
+    from wavespeed_async.models._images import LocalImage
     from wavespeed_async.models._request import Request
 
 __all__ = [
@@ -87,15 +90,30 @@ class Known:
     payer: str | None = None
 
 
-def wanted(item: Request | Prediction | str, seeded: Request | None = None) -> Wanted:
-    """Say what a journal is to keep of an item; `seeded` is the request with its seed drawn."""
+def wanted(
+    item: Request | Prediction | str,
+    seeded: Request | None = None,
+    contents: Mapping[LocalImage, Content] | None = None,
+) -> Wanted:
+    """Say what a journal is to keep of an item.
+
+    Args:
+        item: What is asked for.
+        seeded: The request with its seed drawn.
+        contents: What its images of this machine are: it is known again by these.
+    """
     if isinstance(item, str | Prediction):
         prediction_id = item if isinstance(item, str) else item.id
         model = "" if isinstance(item, str) else item.model
         digest = _digest(["prediction", prediction_id])
         return Wanted(digest, as_text(model), prediction=prediction_id)
-    asked = encode_request(item)
-    sent = encode_request(seeded) if seeded is not None and seeded is not item else asked
+    known = contents or {}
+
+    def name(image: LocalImage) -> str:
+        return f"<{known[image].name}>"
+
+    asked = encode_request(item, name)
+    sent = encode_request(seeded, name) if seeded is not None and seeded is not item else asked
     content = asked
     if asked.get("seed") in {None, OPEN_SEED}:
         content = {name: value for name, value in asked.items() if name != "seed"}

@@ -22,6 +22,7 @@ from anyio import to_thread
 from attrs import evolve
 
 from wavespeed_async._codec import failure
+from wavespeed_async._files import moved
 from wavespeed_async._prediction import Prediction
 from wavespeed_async.batch._admission import admitted
 from wavespeed_async.batch._course import Taken, can_be, existing
@@ -42,6 +43,7 @@ from wavespeed_async.errors import (
     APIResponseError,
     APIStatusError,
     ConfigurationError,
+    InvalidRequestError,
     NotFoundError,
 )
 from wavespeed_async.models._request import Request
@@ -49,6 +51,7 @@ from wavespeed_async.models._request import Request
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+    from wavespeed_async._folder import Folder
     from wavespeed_async.batch._course import Items
     from wavespeed_async.batch._journal import Group
     from wavespeed_async.batch._runner import Runner
@@ -121,7 +124,13 @@ class Journaled:
         """Have the limiter know what earlier runs have left behind."""
         runner, journal = self._runner, self._journal
         per = runner.limits.per
-        search = Search(page=runner.page, known=journal.known, per=per, now=journal.now)
+        search = Search(
+            page=runner.page,
+            known=journal.known,
+            digest=runner.digest,
+            per=per,
+            now=journal.now,
+        )
         self._submissions = Submissions(runner, journal, search, resubmit=self._resubmit)
         snapshot = snapshot_of(
             self._past,
@@ -145,15 +154,21 @@ class Journaled:
 
     def admitted(self, items: Items) -> AsyncGenerator[Any, None]:
         """Answer the items, once one of them is known; a new journal takes any."""
-        return admitted(items, self._journal, is_new=self._past.is_new)
+        return admitted(items, self._journal, self._runner, is_new=self._past.is_new)
 
-    def take(self, index: int, item: Any) -> Taken:
+    async def take(self, index: int, item: Any) -> Taken:
         """Take an item, and ask for its entry."""
-        taken = Taken(item)
+        taken = Taken(item, index)
         if can_be(item):
             if isinstance(item, Request):
+                try:
+                    taken.contents = await self._runner.contents(item)
+                except InvalidRequestError as error:
+                    taken.refusal = error
+                    return taken
                 taken.request = self._runner.seeded(item)
-            taken.claim = Claim(wanted(item, taken.request), index, self._journal.now())
+            asked = wanted(item, taken.request, taken.contents)
+            taken.claim = Claim(asked, index, self._journal.now())
             taken.group = self._journal.put(taken.claim)
         return taken
 
@@ -165,7 +180,10 @@ class Journaled:
         Raises:
             SubmissionUnconfirmedError: It may exist, and the API's list does not settle it.
             JournalError: The journal cannot be written: it was not submitted.
+            InvalidRequestError: An image of this machine cannot be read.
         """
+        if taken.refusal is not None:
+            raise taken.refusal
         if taken.claim is None or taken.group is None:
             return await self._runner.resume(existing(taken.item))  # it says what is wrong
         await self._journal.until(taken.group)
@@ -186,7 +204,9 @@ class Journaled:
         else:
             assert taken.request is not None  # noqa: S101 (what is none has an id)
             resume = partial(self._resume, taken, note=submitted)
-            prediction = await self._submissions.finish(taken.request, known, submitted, resume)
+            prediction = await self._submissions.finish(
+                taken.request, taken.contents, known, submitted, resume
+            )
         await self._put_end(taken, prediction, None).done.wait()
         if time.monotonic() - self._learned_at > LEARNED_EVERY:
             self._keep_learned()
@@ -248,16 +268,13 @@ class Journaled:
 
     # --- to its files ----------------------------------------------------------------------------
 
-    async def save(
-        self, taken: Taken, prediction: Prediction, directory: str | os.PathLike[str]
-    ) -> tuple[Path, ...]:
+    async def save(self, taken: Taken, prediction: Prediction, folder: Folder) -> tuple[Path, ...]:
         """Bring the outputs into a folder, unless they are there."""
         known = taken.known
         assert known is not None  # noqa: S101 (it has ended)
-        folder = Path(directory)
         files = await self._files(taken)
-        if files is not None and all(_is_in(file, folder) for file in files):
-            return tuple(folder / file.name for file in files)
+        if files is not None and all(_is_in(file, folder.path) for file in files):
+            return tuple(_named_in(file, folder.path) for file in files)
         if files is not None:
             saved = await to_thread.run_sync(_copied, files, folder)
         else:
@@ -266,15 +283,15 @@ class Journaled:
         await self._journal.put(Saved(known.entry, self._journal.now(), paths)).done.wait()
         return tuple(saved)
 
-    async def _fetched(self, taken: Taken, prediction: Prediction, folder: Path) -> list[Path]:
+    async def _fetched(self, taken: Taken, prediction: Prediction, folder: Folder) -> list[Path]:
         assert taken.known is not None  # noqa: S101 (it has ended)
         try:
-            return await self._runner.save(prediction, folder)
+            return await self._runner.save(prediction, folder, taken.index)
         except APIStatusError:
             if taken.known.answer is None:
                 raise
         # It ended in an earlier run: the addresses may have changed, or it is gone.
-        return await self._runner.save(await self._fetch(taken), folder)
+        return await self._runner.save(await self._fetch(taken), folder, taken.index)
 
     async def _files(self, taken: Taken) -> list[Path] | None:
         """Answer the files of an earlier run, if all of them are there."""
@@ -302,22 +319,26 @@ class Journaled:
 
 def _is_in(file: Path, folder: Path) -> bool:
     """Tell by the names alone; nothing is asked of the disk."""
-    return os.path.abspath(file.parent) == os.path.abspath(folder)  # noqa: PTH100 (pure, unlike resolve)
+    return Path(os.path.abspath(file)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100 (pure, unlike resolve)
+
+
+def _named_in(file: Path, folder: Path) -> Path:
+    return folder / os.path.relpath(file, folder)
 
 
 def _are_there(files: list[Path]) -> bool:
     return all(file.is_file() and file.stat().st_size > 0 for file in files)
 
 
-def _copied(files: list[Path], folder: Path) -> list[Path]:
+def _copied(files: list[Path], folder: Folder) -> list[Path]:
     """Copy what an earlier run has saved elsewhere; each file whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.path.mkdir(parents=True, exist_ok=True)
     copies = []
     for file in files:
-        part = folder / f".{file.name}.{secrets.token_hex(4)}.part"
+        part = folder.path / f".{file.name}.{secrets.token_hex(4)}.part"
         try:
             shutil.copyfile(file, part)
-            copies.append(part.replace(folder / file.name))
+            copies.append(moved(part, folder.path / file.name, folder.existing == "replace"))
         finally:
             part.unlink(missing_ok=True)
     return copies

@@ -9,10 +9,10 @@ from wavespeed_async.batch._course import Taken, each, existing
 from wavespeed_async.models._request import Request
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from pathlib import Path
 
+    from wavespeed_async._folder import Folder
     from wavespeed_async._prediction import Prediction
     from wavespeed_async.batch._course import Items
     from wavespeed_async.batch._runner import Runner
@@ -38,9 +38,9 @@ class Plain:
         """Answer all items."""
         return each(items)
 
-    def take(self, index: int, item: Any) -> Taken:  # noqa: ARG002 (the journal's needs it)
+    async def take(self, index: int, item: Any) -> Taken:
         """Take an item."""
-        return Taken(item, request=item if isinstance(item, Request) else None)
+        return Taken(item, index, request=item if isinstance(item, Request) else None)
 
     async def finish(self, taken: Taken, note: Callable[[Prediction], object]) -> Prediction:
         """Submit a request, or resume a prediction, and wait for its end."""
@@ -52,12 +52,12 @@ class Plain:
 
     async def save(
         self,
-        taken: Taken,  # noqa: ARG002 (the journal's needs it)
+        taken: Taken,
         prediction: Prediction,
-        directory: str | os.PathLike[str],
+        folder: Folder,
     ) -> tuple[Path, ...]:
         """Write its outputs."""
-        return tuple(await self._runner.save(prediction, directory))
+        return tuple(await self._runner.save(prediction, folder, taken.index))
 
     def failed(self, taken: Taken, error: Exception) -> None:
         """Do nothing about it."""

@@ -20,13 +20,13 @@ from wavespeed_async._prediction import Outcome, Prediction
 from wavespeed_async.errors import ConfigurationError, PredictionError, WaveSpeedError
 
 if TYPE_CHECKING:
-    import os
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
+    from wavespeed_async._folder import Folder
     from wavespeed_async.batch._cost import Budget
     from wavespeed_async.batch._course import Course, Items, Taken
     from wavespeed_async.batch._order import Price
@@ -52,7 +52,7 @@ class Outcomes(AsyncIterator[Outcome]):
         items: Items,
         *,
         width: int,
-        save_to: str | os.PathLike[str] | None = None,
+        save_to: Folder | None = None,
         budget: Budget | None = None,
     ) -> None:
         self._course = course
@@ -141,7 +141,7 @@ class Outcomes(AsyncIterator[Outcome]):
                     if self._course.failure is not None:
                         break
                     self._under_way += 1
-                    taken = self._course.take(index, item)
+                    taken = await self._course.take(index, item)
                     group.start_soon(self._run, index, taken, saving)
                     index += 1
                     await checkpoint()  # one at a time: thousands at once would stall the loop

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from wavespeed_async._calls import Mark, Recorder
+    from wavespeed_async._contents import Content
     from wavespeed_async._events import Event
+    from wavespeed_async._folder import Folder
     from wavespeed_async._prediction import Prediction
     from wavespeed_async.limits import Limits, Slot
+    from wavespeed_async.models._images import LocalImage
     from wavespeed_async.models._request import Request
 
 __all__ = ["Runner"]
@@ -66,8 +68,16 @@ class Runner(Protocol):
         """Wait for the end of a prediction that runs already."""
         ...
 
-    async def save(self, prediction: Prediction, directory: str | os.PathLike[str]) -> list[Path]:
+    async def save(self, prediction: Prediction, folder: Folder, index: int) -> list[Path]:
         """Write its outputs into a folder."""
+        ...
+
+    async def contents(self, request: Request) -> Mapping[LocalImage, Content]:
+        """Look at the images of this machine that a request has."""
+        ...
+
+    async def digest(self, url: str) -> str:
+        """Tell the digest (SHA-256) of what is at an address."""
         ...
 
     async def page(self, query: Mapping[str, Any]) -> Mapping[str, Any]:

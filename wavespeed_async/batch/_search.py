@@ -4,6 +4,9 @@ A submission is known again by its model and its inputs. With a seed, which is d
 thousand million, these are one of a kind; without one only what was created about when it was sent
 counts. What the journal knows as another request's prediction is never taken.
 
+An image of this machine was uploaded to an address that nobody knows any more. It is known again by
+its digest: what the list names instead is fetched and digested.
+
 It may still be on its way, or not yet be in the list. So it is looked for three times, the last one
 when it has had a sixth of `per` (10 s of a minute) to arrive, or has had them long ago; only then
 it is called absent. Where more of its kind are found than are missing, none of them is taken: whose
@@ -15,6 +18,7 @@ Assumed: that this machine's clock and the API's differ by less than `CLOCKS`.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +26,16 @@ import anyio
 from attrs import Factory, define, field, frozen
 
 from wavespeed_async._codec import decode_id, encode_request
+from wavespeed_async._contents import Content
 from wavespeed_async.batch._entries import is_kept
 from wavespeed_async.errors import WaveSpeedError
+from wavespeed_async.models._images import Inline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from wavespeed_async.batch._journal import EntryMark
+    from wavespeed_async.models._images import LocalImage
     from wavespeed_async.models._request import Request
 
 __all__ = [
@@ -54,6 +61,8 @@ KEPT = 7 * 24 * 3600.0
 """Seconds that the API keeps predictions."""
 PAGE_SIZE = 100
 MOST_PAGES = 200
+_INLINE = object()
+"""What stands for an image that was sent as base64."""
 
 
 @define(eq=False)
@@ -63,14 +72,22 @@ class Missing:
     Attributes:
         request: What was sent.
         sent: When, in Unix seconds.
-        fields: The same as the API had them.
+        contents: What its images of this machine are.
+        fields: The same as the API had them, with a `Content` for each of those.
     """
 
     request: Request
     sent: float
+    contents: Mapping[LocalImage, Content] = field(factory=dict)
     fields: Mapping[str, Any] = field(
-        init=False, default=Factory(lambda self: encode_request(self.request), takes_self=True)
+        init=False, default=Factory(lambda self: self._fields(), takes_self=True)
     )
+
+    def _fields(self) -> Mapping[str, Any]:
+        def stand_in(image: LocalImage) -> object:
+            return _INLINE if isinstance(image, Inline) else self.contents[image]
+
+        return encode_request(self.request, stand_in)
 
     @property
     def is_unique(self) -> bool:
@@ -114,6 +131,7 @@ class Search:
     Args:
         page: Answers one page of the list.
         known: Tells which ids belong to other requests.
+        digest: Tells the digest of what is at an address.
         per: Length of the limiter's window, by which the looks are timed.
         now: Tells the time, in Unix seconds.
     """
@@ -123,31 +141,41 @@ class Search:
         *,
         page: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]],
         known: Callable[[Sequence[str]], Awaitable[set[str]]],
+        digest: Callable[[str], Awaitable[str]],
         per: float,
         now: Callable[[], float],
     ) -> None:
         self._page = page
         self._known = known
+        self._digest = digest
+        self._digests: dict[str, str] = {}
         self._per = per
         self._now = now
         self._missing: set[Missing] = set()
-        self._leaving: dict[EntryMark, Request] = {}
+        self._leaving: dict[EntryMark, tuple[Request, Mapping[LocalImage, Content]]] = {}
         self._taken: set[str] = set()
         self._findings: dict[Missing, Finding] = {}
         self._looked = -1.0
         self._looking = anyio.Lock()
 
-    def leaves(self, mark: EntryMark, request: Request) -> None:
+    def leaves(
+        self, mark: EntryMark, request: Request, contents: Mapping[LocalImage, Content]
+    ) -> None:
         """Note that a request is being submitted: its id is not known yet."""
-        self._leaving[mark] = request
+        self._leaving[mark] = (request, contents)
 
     def left(self, mark: EntryMark) -> None:
         """Note that its id is known, or that it is given up."""
         self._leaving.pop(mark, None)
 
-    async def find(self, request: Request, sent: float) -> Finding:
+    async def find(
+        self,
+        request: Request,
+        sent: float,
+        contents: Mapping[LocalImage, Content] | None = None,
+    ) -> Finding:
         """Look for a submission until it is found, or has had its time."""
-        missing = Missing(request, sent)
+        missing = Missing(request, sent, contents or {})
         if self._now() - sent > KEPT:
             return Unseen("it was sent more than 7 days ago, and the API's list ends there")
         self._missing.add(missing)
@@ -184,16 +212,33 @@ class Search:
 
     async def _read(self, missing: Sequence[Missing]) -> Mapping[Missing, Finding]:
         leaving = [
-            Missing(request, mark.sent) for mark, request in self._leaving.items() if mark.sent
+            Missing(request, mark.sent, contents)
+            for mark, (request, contents) in self._leaving.items()
+            if mark.sent
         ]
         try:
             items = await self._listed(missing)
+            await self._digest_images([*missing, *leaving], items)
         except WaveSpeedError as error:
             return dict.fromkeys(missing, Unseen(f"the API's list could not be read: {error}"))
         ids = [item["id"] for item in items if any(is_of(one, item) for one in missing)]
         foreign = await self._known(ids) | self._taken
         left = [item for item in items if item["id"] not in foreign]
-        return matched(missing, left, leaving)
+        return matched(missing, left, leaving, self._digests)
+
+    async def _digest_images(
+        self, missing: Sequence[Missing], items: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Digest the images of what may be a submission with images of this machine."""
+        addresses = {
+            address
+            for one in missing
+            for item in items
+            if one.contents and is_of(one, item)
+            for address in _addresses(one.fields, _inputs(item))
+        }
+        for address in addresses - self._digests.keys():
+            self._digests[address] = await self._digest(address)
 
     async def _listed(self, missing: Sequence[Missing]) -> list[Mapping[str, Any]]:
         """Read the list back to before the first of them was sent."""
@@ -243,6 +288,7 @@ def matched(
     missing: Iterable[Missing],
     items: Sequence[Mapping[str, Any]],
     leaving: Iterable[Missing] = (),
+    digests: Mapping[str, str] | None = None,
 ) -> dict[Missing, Finding]:
     """Say of each missing submission which of the listed predictions it is.
 
@@ -255,10 +301,10 @@ def matched(
     everything = [one for alike in kinds.values() for one in alike] + [*leaving]
     for alike in kinds.values():
         alike.sort(key=lambda one: one.sent)
-        of_kind = [item for item in items if any(is_of(one, item) for one in alike)]
+        of_kind = [item for item in items if any(is_of(one, item, digests) for one in alike)]
         others = [one for one in everything if one not in alike]
         ids = [str(item["id"]) for item in reversed(of_kind)]  # the list has the newest first
-        is_shared = any(is_of(other, item) for item in of_kind for other in others)
+        is_shared = any(is_of(other, item, digests) for item in of_kind for other in others)
         if is_shared or len(ids) > len(alike):
             findings.update(dict.fromkeys(alike, Several(tuple(ids))))
             continue
@@ -267,30 +313,60 @@ def matched(
     return findings
 
 
-def is_of(missing: Missing, item: Mapping[str, Any]) -> bool:
+def is_of(
+    missing: Missing, item: Mapping[str, Any], digests: Mapping[str, str] | None = None
+) -> bool:
     """Tell whether a listed prediction may be that of a submission.
 
     Its inputs must be those that were sent; what the server may have added to them is passed over,
-    and so is a picture that was sent as base64, which it may show in its own way.
+    and so is a picture that was sent as base64, which it may show in its own way. An image that was
+    uploaded may be at any address, as long as no digests are given.
     """
     if item.get("model") != missing.request.model:
         return False
-    inputs = item.get("inputs", item.get("input"))
-    if not isinstance(inputs, dict):
+    inputs = _inputs(item)
+    if inputs is None:
         return False
-    if not all(_same(value, inputs.get(name)) for name, value in missing.fields.items()):
+    fields = missing.fields.items()
+    if not all(_same(value, inputs.get(name), digests) for name, value in fields):
         return False
     return missing.is_unique or _created_about_then(missing, item.get("created_at"))
 
 
-def _same(sent: Any, listed: Any) -> bool:
-    if isinstance(sent, str) and not is_kept(sent):
+def _inputs(item: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    inputs = item.get("inputs", item.get("input"))
+    return inputs if isinstance(inputs, dict) else None
+
+
+def _addresses(sent: Any, listed: Any) -> Iterator[str]:
+    """List where the images are that were uploaded, by inputs that are otherwise the same."""
+    if isinstance(sent, Content):
+        yield listed
+    elif isinstance(sent, Mapping):
+        for name, value in sent.items():
+            yield from _addresses(value, listed.get(name))
+    elif isinstance(sent, list):
+        for value, other in zip(sent, listed, strict=True):
+            yield from _addresses(value, other)
+
+
+def _same(sent: Any, listed: Any, digests: Mapping[str, str] | None) -> bool:
+    if sent is _INLINE or (isinstance(sent, str) and not is_kept(sent)):
         return True
+    if isinstance(sent, Content):
+        is_web = isinstance(listed, str) and listed.startswith(("http://", "https://"))
+        return is_web and (digests is None or digests.get(listed) == sent.sha256)
+    if isinstance(sent, dict):
+        return (
+            isinstance(listed, dict)
+            and sent.keys() == listed.keys()
+            and all(_same(value, listed[name], digests) for name, value in sent.items())
+        )
     if isinstance(sent, list | tuple):
         return (
             isinstance(listed, list)
             and len(sent) == len(listed)
-            and all(_same(one, other) for one, other in zip(sent, listed, strict=True))
+            and all(_same(one, other, digests) for one, other in zip(sent, listed, strict=True))
         )
     return bool(sent == listed)
 

@@ -12,12 +12,14 @@ from wavespeed_async.batch._store import Missed
 from wavespeed_async.errors import SubmissionUnconfirmedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from wavespeed_async._contents import Content
     from wavespeed_async.batch._entries import Known
     from wavespeed_async.batch._journal import Journal
     from wavespeed_async.batch._runner import Runner
     from wavespeed_async.batch._search import Search
+    from wavespeed_async.models._images import LocalImage
     from wavespeed_async.models._request import Request
 
 __all__ = ["Submissions"]
@@ -45,6 +47,7 @@ class Submissions:
     async def finish(
         self,
         request: Request,
+        contents: Mapping[LocalImage, Content],
         known: Known,
         submitted: Callable[[Prediction], object],
         resume: Callable[[str, float], Awaitable[Prediction]],
@@ -53,6 +56,7 @@ class Submissions:
 
         Args:
             request: With its seed.
+            contents: What its images of this machine are.
             known: What the journal knows of its entry.
             submitted: Is told its prediction as soon as the id is known.
             resume: Waits for a prediction that was found; it takes the id, and when it was sent.
@@ -71,24 +75,28 @@ class Submissions:
             if lost is None:
                 is_foreign = False
                 try:
-                    return await self._submit(request, submitted, mark)
+                    return await self._submit(request, contents, submitted, mark)
                 except SubmissionUnconfirmedError as error:
                     lost = error
-            found = await self._look(request, mark, lost, is_foreign=is_foreign)
+            found = await self._look(request, contents, mark, lost, is_foreign=is_foreign)
             if found is not None:
                 self._runner.tell(SubmissionFound(prediction=found))
                 return await resume(found.id, mark.sent)
             lost = None
-        return await self._submit(request, submitted, mark)
+        return await self._submit(request, contents, submitted, mark)
 
     async def _submit(
-        self, request: Request, submitted: Callable[[Prediction], object], mark: EntryMark
+        self,
+        request: Request,
+        contents: Mapping[LocalImage, Content],
+        submitted: Callable[[Prediction], object],
+        mark: EntryMark,
     ) -> Prediction:
         def note(prediction: Prediction) -> None:
             submitted(prediction)
             self._search.left(mark)
 
-        self._search.leaves(mark, request)
+        self._search.leaves(mark, request, contents)
         try:
             return await self._runner.submit_and_wait(request, note, mark)
         finally:
@@ -97,6 +105,7 @@ class Submissions:
     async def _look(
         self,
         request: Request,
+        contents: Mapping[LocalImage, Content],
         mark: EntryMark,
         lost: SubmissionUnconfirmedError,
         *,
@@ -107,7 +116,7 @@ class Submissions:
         Raises:
             SubmissionUnconfirmedError: Neither.
         """
-        finding = await self._search.find(request, mark.sent)
+        finding = await self._search.find(request, mark.sent, contents)
         if isinstance(finding, Absent) and is_foreign:
             finding = Unseen("it was submitted with another key, or to another address: look there")
         slot, mark.slot = mark.slot, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
@@ -18,6 +19,7 @@ from wavespeed_async._codec import request_from
 from wavespeed_async._codegen import is_told, source_of
 from wavespeed_async.batch import write_whole
 from wavespeed_async.cli._fields import fields_of, json_value
+from wavespeed_async.cli._images import with_paths
 from wavespeed_async.cli._output import WrongUseError, emit, tell
 from wavespeed_async.errors import ConfigurationError, InvalidRequestError, WaveSpeedError
 from wavespeed_async.models import request_class
@@ -233,4 +235,5 @@ def request_of_fields(model: str, given: Mapping[str, str]) -> Request:
         name: fields[name].values(text) if name in fields else json_value(text)
         for name, text in texts.items()
     }
-    return request_from({**values, "model": model})
+    names = {one.name for one in fields.values() if one.is_image} if known else None
+    return request_from({**with_paths(values, names, Path()), "model": model})

@@ -13,12 +13,15 @@ from attrs import frozen
 from cyclopts import App, CycloptsError, Group, Parameter, validators
 
 from wavespeed_async._codec import request_from
+from wavespeed_async._contents import looked_at
+from wavespeed_async._folder import Existing, Folder
 from wavespeed_async._version import __version__
 from wavespeed_async.batch import is_address, read_report, wanted, write_page
 from wavespeed_async.cli._account import Account, Filter, request_of_fields
 from wavespeed_async.cli._emulator_flags import FaultFlags, SettingFlags
 from wavespeed_async.cli._fields import Field, fields_of, json_value, short_name
 from wavespeed_async.cli._files import Item, read_requests
+from wavespeed_async.cli._images import image_from, with_paths
 from wavespeed_async.cli._models import as_json, as_table
 from wavespeed_async.cli._output import WrongUseError, emit, tell
 from wavespeed_async.cli._session import Plan, Session, estimated
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["call"]
 
 USUAL = Limits()
+HERE = Path()
 JOURNAL = "journal.sqlite"
 """The journal of a batch, in the folder of its pictures."""
 
@@ -52,6 +56,11 @@ class Options:
         min_poll_interval: Least seconds between two looks at one prediction.
         timeout: Seconds for each request, from its submission on.
         base_url: Where the API is; by default WAVESPEED_BASE_URL, or https://api.wavespeed.ai.
+        name: Names of the pictures, without their ending: {index}, {model}, {seed}, {id} and
+            {number} stand for what is theirs, a slash makes a folder within.
+        existing: Whether to keep a file that has the name (the new one gets a number, unless it is
+            the same picture by its id), or to replace it.
+        metadata: Write into each PNG, JPEG and WebP how it was made.
     """
 
     out: Path = Path("pictures")
@@ -61,13 +70,19 @@ class Options:
     min_poll_interval: float = USUAL.min_poll_interval
     timeout: float = 600.0
     base_url: str | None = None
+    name: str = "{id}"
+    existing: Existing = "keep"
+    metadata: Annotated[bool, Parameter(negative="")] = False
 
     def plan(self, **more: Any) -> Plan:
         """Answer what a session takes, `more` of it from elsewhere.
 
         Raises:
             ConfigurationError: A limit cannot be.
+            InvalidRequestError: A name cannot be.
         """
+        folder = Folder(self.out, name=self.name, existing=self.existing, metadata=self.metadata)
+        folder.check_batch(journal=True)
         limits = Limits(
             requests=self.requests,
             per=self.per,
@@ -75,7 +90,12 @@ class Options:
             min_poll_interval=self.min_poll_interval,
         )
         return Plan(
-            out=self.out, limits=limits, timeout=self.timeout, base_url=self.base_url, **more
+            out=self.out,
+            limits=limits,
+            folder=folder,
+            timeout=self.timeout,
+            base_url=self.base_url,
+            **more,
         )
 
 
@@ -121,7 +141,8 @@ def call(arguments: Sequence[str]) -> int:
 
 def _make(request: Request, options: Options) -> int:
     """Make one request's pictures; if this is interrupted, the same command goes on."""
-    journal = options.out / f".run-{wanted(request).digest.hex()}.journal"
+    digest = wanted(request, contents=looked_at(request)).digest
+    journal = options.out / f".run-{digest.hex()}.journal"
     plan = options.plan(journal=journal, keep_journal=False)
     return run_until_signal(Session([Item(request)], plan).run)
 
@@ -133,11 +154,13 @@ def run_any(model: str, /, *, options: Options = USUAL_OPTIONS, **fields: str) -
     Args:
         model: One of the models above, or the id of any other, such as wavespeed-ai/flux-schnell.
         options: As everywhere.
-        fields: A field of such another model, sent as it is: as JSON where it is, else as text.
+        fields: A field of such another model, sent as it is: as JSON where it is, else as text. In
+            a field named image, images or like mask_image, what is no URL, data: URI or base64 is
+            the path of a file, which is uploaded.
     """
     _check_model(model)
     values = {name.replace("-", "_"): json_value(text) for name, text in fields.items()}
-    return _make(request_from({**values, "model": model}), options)
+    return _make(request_from({**with_paths(values, None, HERE), "model": model}), options)
 
 
 def _check_model(model: str) -> None:
@@ -172,10 +195,10 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def _option(field: Field) -> inspect.Parameter:
-    kind = list[str] if field.is_list else field.kind
-    about = [f"{field.about}: {field.allowed}"]
+    kind = list[str] if field.is_list else str if field.is_image else field.kind
+    about = [f"{field.about}: {field.takes}"]
     if field.is_list:
-        form = ", as path:scale" if field.kind != tuple[str, ...] else ""
+        form = "" if field.is_image else ", as path:scale"
         about.append(f"{form}; give it once for each")
     if field.default not in (None, "", ()):
         shown = str(field.default).lower() if field.is_flag else field.default
@@ -197,6 +220,8 @@ def _text(_: Any, tokens: Sequence[Token]) -> str:
 
 
 def _values(field: Field, given: Any) -> object:
+    if field.is_image:
+        return image_from(given, HERE)
     if isinstance(given, list):
         return [field.value(text) for text in given]
     return field.value(given) if isinstance(given, str) else given
@@ -225,9 +250,10 @@ def batch(
 
     JSONL has one request a line: {"model": "flux-dev", "prompt": "a lighthouse"}. CSV has a header
     that names the fields, `model` among them; an empty cell leaves a field out, true and false
-    are flags, LoRAs are written path:scale;path:scale, and several addresses stand between spaces
-    or |. All of it is checked first: one bad line, and nothing is sent. What becomes of each
-    request is added to results.jsonl in the folder.
+    are flags, LoRAs are written path:scale;path:scale, and several images stand between |, or else
+    spaces. An image is an address or a file, whose path is relative to the file of requests. All of
+    it is checked first: one bad line, and nothing is sent. What becomes of each request is added to
+    results.jsonl in the folder.
 
     The same command again goes on where it stopped, however that was: nothing is paid for twice,
     and what was paid for is fetched. What it needs for that is in journal.sqlite in the folder.

@@ -11,7 +11,9 @@ import inspect
 import json
 import re
 import textwrap
+from functools import reduce
 from itertools import pairwise
+from operator import or_
 from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -19,14 +21,15 @@ import attrs
 from attrs import frozen
 
 from wavespeed_async.errors import InvalidRequestError
-from wavespeed_async.models import Lora, Request
+from wavespeed_async.models import ImageValue, Lora, Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Field", "fields_of", "json_value", "short_name"]
 
-LORAS, TEXTS = tuple[Lora, ...], tuple[str, ...]
+LORAS, IMAGES = tuple[Lora, ...], tuple[ImageValue, ...]
+PATH = "a file's path, an http(s) URL or a data: URI"
 
 
 @frozen
@@ -52,7 +55,17 @@ class Field:
     @property
     def is_list(self) -> bool:
         """Whether it takes several values."""
-        return self.kind in {LORAS, TEXTS}
+        return self.kind in {LORAS, IMAGES}
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it takes an image, or several."""
+        return self.kind in {ImageValue, IMAGES}
+
+    @property
+    def takes(self) -> str:
+        """What it takes, in the words of the command line."""
+        return PATH if self.is_image else self.allowed
 
     @property
     def is_flag(self) -> bool:
@@ -70,10 +83,19 @@ class Field:
         return text
 
     def values(self, text: str) -> object:
-        """Read a cell of a table: LoRAs stand between `;`, addresses between spaces or `|`."""
+        """Read a cell of a table: LoRAs stand between `;`, images between spaces or `|`.
+
+        Where there is a `|`, spaces are of a path, unless all are addresses.
+        """
         if not self.is_list:
             return self.value(text)
         parts = text.split(";") if self.kind == LORAS else re.split(r"[\s|]+", text)
+        if (
+            self.is_image
+            and "|" in text
+            and not all(_ADDRESS.match(part) for part in filter(None, parts))
+        ):
+            parts = text.split("|")
         return [self.value(part.strip()) for part in parts if part.strip()]
 
     def _lora(self, text: str) -> dict[str, object]:
@@ -139,7 +161,7 @@ def _number(text: str, kind: type) -> object:
 
 def _without_none(kind: Any) -> Any:
     kinds = [part for part in get_args(kind) if part is not NoneType]
-    return kinds[0] if NoneType in get_args(kind) else kind
+    return reduce(or_, kinds) if NoneType in get_args(kind) else kind
 
 
 def _docstrings(request_class: type[Request]) -> dict[str, str]:
@@ -162,4 +184,5 @@ def _docstrings(request_class: type[Request]) -> dict[str, str]:
     return found
 
 
+_ADDRESS = re.compile(r"https?://|data:", re.IGNORECASE)
 _END = re.compile(r"[,;:]| \(\S+ page")

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from wavespeed_async._codec import request_from
 from wavespeed_async.cli._fields import fields_of, json_value
+from wavespeed_async.cli._images import check_images, with_paths
 from wavespeed_async.cli._output import WrongUseError, words
 from wavespeed_async.errors import InvalidRequestError
 from wavespeed_async.models import Request, request_class
@@ -53,6 +54,8 @@ def read_requests(
         model: The model of lines that name none.
         check: Is called with each line; what it raises ends the reading.
 
+    A path in it is relative to the folder of the file; images are looked at.
+
     Raises:
         WrongUseError: It cannot be read, holds nothing, or has bad lines: each is told.
     """
@@ -61,9 +64,10 @@ def read_requests(
         message = f"{path}: a file of requests ends in .csv or .jsonl"
         raise WrongUseError(message)
     found = []
-    for one in read(_text(path), model):
+    seen: set[Path] = set()
+    for one in read(_text(path), model, path.parent):
         check()
-        found.append(one)
+        found.append(_looked_at(one, seen))
     if not found:
         message = f"{path}: there is no request in it"
         raise WrongUseError(message)
@@ -91,9 +95,23 @@ def _text(path: Path) -> str:
         raise WrongUseError(message) from error
 
 
-def _item(line: int, fields: Mapping[str, Any], model: str | None) -> Item | _Bad:
+def _looked_at(one: Item | _Bad, seen: set[Path]) -> Item | _Bad:
+    if isinstance(one, Item):
+        try:
+            check_images(one.request, seen)
+        except InvalidRequestError as error:
+            return _Bad(one.line or 0, str(error))
+    return one
+
+
+def _item(line: int, fields: Mapping[str, Any], model: str | None, folder: Path) -> Item | _Bad:
     if isinstance(fields, dict) and not fields.get("model") and model is not None:
         fields = {**fields, "model": model}
+    if isinstance(fields, dict):
+        name = fields.get("model")
+        known = request_class(name) if isinstance(name, str) else None
+        images = {one.name for one in fields_of(known).values() if one.is_image} if known else None
+        fields = with_paths(fields, images, folder)
     try:
         return Item(request_from(fields), line)
     except InvalidRequestError as error:
@@ -103,7 +121,7 @@ def _item(line: int, fields: Mapping[str, Any], model: str | None) -> Item | _Ba
 # --- JSONL ---------------------------------------------------------------------------------------
 
 
-def _read_jsonl(text: str, model: str | None) -> Iterator[Item | _Bad]:
+def _read_jsonl(text: str, model: str | None, folder: Path) -> Iterator[Item | _Bad]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
@@ -117,7 +135,7 @@ def _read_jsonl(text: str, model: str | None) -> Iterator[Item | _Bad]:
             except RecursionError:
                 yield _Bad(number, "nested too deeply")
             else:
-                yield _item(number, fields, model)
+                yield _item(number, fields, model, folder)
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -138,15 +156,15 @@ def _refuse_constant(name: str) -> NoReturn:
 # --- CSV -----------------------------------------------------------------------------------------
 
 
-def _read_csv(text: str, model: str | None) -> Iterator[Item | _Bad]:
+def _read_csv(text: str, model: str | None, folder: Path) -> Iterator[Item | _Bad]:
     before = csv.field_size_limit(LONGEST_CELL)
     try:
-        yield from _rows(csv.reader(io.StringIO(text, newline=""), strict=True), model)
+        yield from _rows(csv.reader(io.StringIO(text, newline=""), strict=True), model, folder)
     finally:
         csv.field_size_limit(before)
 
 
-def _rows(rows: Any, model: str | None) -> Iterator[Item | _Bad]:
+def _rows(rows: Any, model: str | None, folder: Path) -> Iterator[Item | _Bad]:
     header: list[str] | None = None
     line = 1
     try:
@@ -161,7 +179,7 @@ def _rows(rows: Any, model: str | None) -> Iterator[Item | _Bad]:
             elif len(row) != len(header):
                 yield _Bad(line, f"{len(row)} cells, but the header has {len(header)}")
             else:
-                yield _from_row(line, dict(zip(header, row, strict=True)), model)
+                yield _from_row(line, dict(zip(header, row, strict=True)), model, folder)
             line = rows.line_num + 1
     except csv.Error as error:
         yield _Bad(line, f"not CSV: {error}")
@@ -176,7 +194,7 @@ def _wrong_header(header: list[str]) -> str | None:
     return None
 
 
-def _from_row(line: int, row: dict[str, str], model: str | None) -> Item | _Bad:
+def _from_row(line: int, row: dict[str, str], model: str | None, folder: Path) -> Item | _Bad:
     """Read a row: empty cells are left out, the others are read by the kinds of the model."""
     given = {name: cell for name, cell in row.items() if cell.strip()}
     name = given.pop("model", model or "").strip()
@@ -191,10 +209,10 @@ def _from_row(line: int, row: dict[str, str], model: str | None) -> Item | _Bad:
                 values[key] = fields[key].values(cell) if key in fields else cell
     except InvalidRequestError as error:
         return _Bad(line, str(error))
-    return _item(line, values, model)
+    return _item(line, values, model, folder)
 
 
-_READERS: Mapping[str, Callable[[str, str | None], Iterator[Item | _Bad]]] = {
+_READERS: Mapping[str, Callable[[str, str | None, Path], Iterator[Item | _Bad]]] = {
     ".csv": _read_csv,
     ".jsonl": _read_jsonl,
 }

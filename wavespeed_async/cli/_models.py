@@ -53,7 +53,7 @@ def as_table() -> str:
             table.add_column(name, overflow="fold")
         for field in fields_of(cls).values():
             default = "required" if field.required else _shown(field.default)
-            table.add_row(*map(Text, (field.name, default, field.allowed, field.about)))
+            table.add_row(*map(Text, (field.name, default, field.takes, field.about)))
         console.print(Text.assemble((short_name(cls.model), "bold"), f"  {_first_line(cls)}"))
         console.print(table)
         console.print()
@@ -65,7 +65,7 @@ def _field(field: Field) -> dict[str, Any]:
         "name": field.name,
         "required": field.required,
         "default": field.default,
-        "allowed": field.allowed,
+        "allowed": field.takes,
         "about": field.about,
     }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wavespeed_async._codec import encode_request
 from wavespeed_async.batch import in_short
 from wavespeed_async.cli._output import WrongUseError
+from wavespeed_async.models._images import described
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,7 @@ class Results:
 def record(outcome: Outcome, line: int | None, folder: Path) -> dict[str, Any]:
     """Say what was asked and what came of it, with what is long in short."""
     request, prediction, error = outcome.request, outcome.prediction, outcome.error
-    fields = encode_request(request) if request else {}
+    fields = encode_request(request, described) if request else {}
     return {
         "index": outcome.index,
         "line": line,

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import httpx
 
     from wavespeed_async._events import Observer
+    from wavespeed_async._folder import Folder
     from wavespeed_async._prediction import Outcome
     from wavespeed_async.batch import EntryRecord, Estimate, Outcomes
     from wavespeed_async.cli._files import Item
@@ -69,6 +70,7 @@ class Plan:
 
     Attributes:
         out: The folder for pictures and results.
+        folder: The same, with the names that pictures have there; None for the usual ones.
         limits: What the account is allowed.
         timeout: Seconds for each request, from its submission on.
         base_url: Where the API is; None for the usual place.
@@ -85,6 +87,7 @@ class Plan:
 
     out: Path
     limits: Limits
+    folder: Folder | None = None
     timeout: float = 600.0
     base_url: str | None = None
     api_key: str | None = None
@@ -166,7 +169,7 @@ class Session:
                 batch = client.batch(
                     self._requests(),
                     journal=plan.journal,
-                    save_to=plan.out,
+                    save_to=plan.folder or plan.out,
                     resubmit_unconfirmed=bool(plan.resubmit),
                     max_cost=plan.max_cost,
                 )

@@ -20,6 +20,14 @@ from wavespeed_async.models._fields import (
     texts_of,
 )
 from wavespeed_async.models._fits import Fits
+from wavespeed_async.models._images import (
+    ImageSource,
+    ImageValue,
+    Inline,
+    frozen_image,
+    frozen_images,
+    optional_image,
+)
 from wavespeed_async.models._request import (
     FieldMap,
     Lora,
@@ -48,6 +56,9 @@ __all__ = [
     "FluxFillDev",
     "FluxKontextDevMulti",
     "FluxReduxDev",
+    "ImageSource",
+    "ImageValue",
+    "Inline",
     "Items",
     "Lora",
     "Media",
@@ -57,9 +68,12 @@ __all__ = [
     "Request",
     "Size",
     "Text",
+    "frozen_image",
+    "frozen_images",
     "frozen_json",
     "joined_size",
     "loras_of",
+    "optional_image",
     "request_class",
     "request_classes",
     "sent_as",

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from wavespeed_async.errors import InvalidRequestError
+from wavespeed_async.models._images import FORMATS, Inline, is_local
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -140,7 +141,7 @@ class Text(_Validator):
 
 @frozen(eq=False, repr=False)
 class Media(_Validator):
-    """Allow the address of a picture, or the picture itself as a `data:` URI."""
+    """Allow the address of a picture, or the picture itself: a `data:` URI, or a local one."""
 
     required: bool = False
     base64: bool = False
@@ -149,12 +150,14 @@ class Media(_Validator):
     def allowed(self) -> str:
         """Say what is allowed."""
         bare = ", base64" if self.base64 else ""
-        return f"an http(s) URL{bare} or a data: URI{'' if self.required else ', or empty'}"
+        local = f"a pathlib.Path, or {FORMATS} as bytes or as a Pillow image (8 bits)"
+        rest = "" if self.required else ", or empty"
+        return f"an http(s) URL{bare}, a data: URI, {local}{rest}"
 
     def accepts(self, value: object) -> bool:
         """Tell whether `value` is allowed."""
         if not isinstance(value, str):
-            return False
+            return is_local(value) and (self.base64 or not isinstance(value, Inline))
         if not value:
             return not self.required
         return _is_address(value) or (self.base64 and _is_base64(value))

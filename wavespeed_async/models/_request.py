@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from wavespeed_async.errors import LONG_NUMBER, InvalidRequestError
 from wavespeed_async.models._fields import Between, Choice, Number, Opt, Text, tuple_of
+from wavespeed_async.models._images import frozen_image, is_local
 from wavespeed_async.models._schema import refuse_undeclared
 
 if TYPE_CHECKING:
@@ -105,13 +106,22 @@ def show(record: Any) -> str:
 
 def short(value: object) -> str:
     """Show a value in a repr: what is long, a base64 picture say, by its ends."""
-    text = repr(value)
+    if isinstance(value, bytes) and len(value) > SHOWN:
+        return f"{value[:HEAD]!r}… ({len(value)} bytes)"
+    text = repr(value) if not isinstance(value, tuple) else _listed(value)
     if len(text) <= SHOWN:
         return text
     return f"{text[: SHOWN - 20]}…{text[-10:]} ({len(text)} characters)"
 
 
-SHOWN = 120
+def _listed(values: tuple[object, ...]) -> str:
+    """Show several values, an image among them in short."""
+    if not any(isinstance(value, bytes) for value in values):
+        return repr(values)
+    return f"({', '.join(map(short, values))},)"
+
+
+SHOWN, HEAD = 120, 8
 
 
 @frozen
@@ -153,7 +163,7 @@ class FieldMap(Mapping[str, Any]):
         return hash(frozenset(self._items.items()))
 
     def __repr__(self) -> str:
-        return repr(self._items)
+        return f"{{{', '.join(f'{key!r}: {short(value)}' for key, value in self._items.items())}}}"
 
 
 def _frozen(value: Any) -> Any:
@@ -161,7 +171,7 @@ def _frozen(value: Any) -> Any:
         return FieldMap(value)
     if isinstance(value, list | tuple):
         return tuple(_frozen(item) for item in value)
-    return value
+    return frozen_image(value)
 
 
 def frozen_json(value: Any) -> Any:
@@ -186,7 +196,7 @@ def check_json(value: object, path: str) -> None:
     _check_json(value, path, DEEPEST)
 
 
-def _check_json(value: object, path: str, levels: int) -> None:
+def _check_json(value: Any, path: str, levels: int) -> None:
     """Refuse what JSON has not; what contains itself is refused as too deep."""
     if isinstance(value, Mapping | list | tuple) and levels == 0:
         raise _refusal(value, path, f"at most {DEEPEST} levels deep, and no part of itself")
@@ -198,8 +208,8 @@ def _check_json(value: object, path: str, levels: int) -> None:
     elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
             _check_json(item, f"{path}[{number}]", levels - 1)
-    elif not _is_json(value):
-        raise _refusal(value, path, "a value that JSON has")
+    elif not _is_json(value) and not is_local(frozen_image(value)):
+        raise _refusal(value, path, "a value that JSON has, or an image of this machine")
 
 
 DEEPEST = 50
@@ -237,7 +247,8 @@ class RawRequest(Request):
 
     Attributes:
         model: The model's id, such as `wavespeed-ai/flux-schnell`.
-        fields: What is asked: values that JSON has; copied deeply, and immutable from then on.
+        fields: What is asked: values that JSON has, and images of this machine, which are uploaded
+            (a path, bytes, a Pillow image); copied deeply, and immutable from then on.
         version: The API version in the path.
     """
 

@@ -15,6 +15,7 @@ from wavespeed_async.models._fields import (
     Text,
     joined_size,
 )
+from wavespeed_async.models._images import ImageValue, frozen_image
 from wavespeed_async.models._request import Lora, Request, loras_of
 
 __all__ = ["FluxDev"]
@@ -29,7 +30,7 @@ class FluxDev(Request):
 
     prompt: str = field(default="", validator=Text())
     """What the picture shows, default empty (flux-dev page: not required)."""
-    image: str = field(default="", validator=Media(base64=True))
+    image: ImageValue = field(default="", converter=frozen_image, validator=Media(base64=True))
     """Picture to start from: its URL or base64, default none (flux-dev page: Base64 or image
     URL)."""
     strength: float = field(default=0.6, validator=Between(0.0, 1.0))

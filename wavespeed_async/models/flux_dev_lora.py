@@ -16,6 +16,7 @@ from wavespeed_async.models._fields import (
     Text,
     joined_size,
 )
+from wavespeed_async.models._images import ImageValue, optional_image
 from wavespeed_async.models._request import Lora, Request, loras_of
 
 __all__ = ["FluxDevLora"]
@@ -31,9 +32,13 @@ class FluxDevLora(Request):
     prompt: str = field(validator=Text(required=True))
     """What the picture shows; required (flux-dev-lora page: required; its sample text is no
     default)."""
-    image: str | None = field(default=None, validator=Opt(Media(base64=True)))
+    image: ImageValue | None = field(
+        default=None, converter=optional_image, validator=Opt(Media(base64=True))
+    )
     """Picture to start from, no default (flux-dev-lora page: not required)."""
-    mask_image: str | None = field(default=None, validator=Opt(Media(base64=True)))
+    mask_image: ImageValue | None = field(
+        default=None, converter=optional_image, validator=Opt(Media(base64=True))
+    )
     """Where to make new pixels (white) and where to keep `image` (black), no default
     (flux-dev-lora page)."""
     strength: float = field(default=0.8, validator=Between(0.0, 1.0))

@@ -16,6 +16,7 @@ from wavespeed_async.models._fields import (
     Text,
     joined_size,
 )
+from wavespeed_async.models._images import ImageValue, frozen_image
 from wavespeed_async.models._request import Lora, Request, loras_of
 
 __all__ = ["FluxFillDev"]
@@ -28,9 +29,9 @@ class FluxFillDev(Request):
     model: ClassVar[str] = "wavespeed-ai/flux-fill-dev"
     version: ClassVar[str] = "v3"
 
-    image: str = field(validator=Media(required=True))
+    image: ImageValue = field(converter=frozen_image, validator=Media(required=True))
     """Picture to fill: its URL; required (flux-fill-dev page)."""
-    mask_image: str = field(validator=Media(required=True))
+    mask_image: ImageValue = field(converter=frozen_image, validator=Media(required=True))
     """Mask, white where to fill: its URL; required (flux-fill-dev page)."""
     prompt: str | None = field(default=None, validator=Opt(Text()))
     """What to fill in, no default (flux-fill-dev page: not required)."""

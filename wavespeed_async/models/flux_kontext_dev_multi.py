@@ -16,8 +16,8 @@ from wavespeed_async.models._fields import (
     Size,
     Text,
     joined_size,
-    texts_of,
 )
+from wavespeed_async.models._images import ImageValue, frozen_images
 from wavespeed_async.models._request import Request
 
 __all__ = ["FluxKontextDevMulti"]
@@ -32,8 +32,8 @@ class FluxKontextDevMulti(Request):
 
     prompt: str = field(validator=Text(required=True))
     """What to make of the pictures; required (flux-kontext-dev/multi page)."""
-    images: tuple[str, ...] = field(
-        converter=texts_of, validator=Items(least=1, rule=Media(required=True))
+    images: tuple[ImageValue, ...] = field(
+        converter=frozen_images, validator=Items(least=1, rule=Media(required=True))
     )
     """URLs of the pictures to use, one or more; required here, although the
     flux-kontext-dev/multi page calls it optional: left out, the API would edit and bill its

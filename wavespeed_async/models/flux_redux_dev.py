@@ -7,6 +7,7 @@ from typing import ClassVar
 from attrs import field, frozen
 
 from wavespeed_async.models._fields import Between, Flag, Media, Opt, Size, joined_size
+from wavespeed_async.models._images import ImageValue, frozen_image
 from wavespeed_async.models._request import Request
 
 __all__ = ["FluxReduxDev"]
@@ -19,7 +20,7 @@ class FluxReduxDev(Request):
     model: ClassVar[str] = "wavespeed-ai/flux-redux-dev"
     version: ClassVar[str] = "v3"
 
-    image: str = field(validator=Media(required=True))
+    image: ImageValue = field(converter=frozen_image, validator=Media(required=True))
     """Picture to vary: its URL; required (flux-redux-dev page)."""
     size: str = field(default="1024*1024", converter=joined_size, validator=Size(256, 1536))
     """Width and height in pixels, `"1024*768"` or `(1024, 768)`, each side 256 to 1536,
