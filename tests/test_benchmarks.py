@@ -22,6 +22,7 @@ FIGURES = ROOT / "docs" / "throughput.json"
 WITH_OPTIONS = (
     "backends",
     "emulator",
+    "files",
     "import_time",
     "large_batches",
     "processes",
@@ -152,3 +153,13 @@ def test_backends(tmp_path: Path) -> None:
         assert row["finished"] >= 4
         assert row["finished"] + row["left"] == 8
         assert row["tasks_left"] == row["connections_left"] == row["waiting_left"] == 0
+
+
+def test_files(tmp_path: Path) -> None:
+    """Requests that share an image upload it once, none is lost; stalls are told, not judged."""
+    few = ["--requests", "6", "--megabytes", "1", "--rounds", "1", "--json", "figures.json"]
+    table = run(tmp_path, "files", *few)
+    assert "longest stall" in table
+    rows = read(tmp_path / "figures.json")["rows"]
+    assert {row["uploads"] for row in rows} == {0, 1, 6}
+    assert all(row["lost"] == 0 for row in rows)

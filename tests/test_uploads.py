@@ -237,7 +237,13 @@ async def test_the_same_content_is_uploaded_once(tmp_path: Path) -> None:
     for name in ("a.png", "b.jpg"):
         (tmp_path / name).write_bytes(PNG)
     wire = bench()
-    sources = [tmp_path / "a.png", str(tmp_path / "b.jpg"), PNG, bytearray(PNG), memoryview(PNG)]
+    sources: list[Any] = [
+        tmp_path / "a.png",
+        str(tmp_path / "b.jpg"),
+        PNG,
+        bytearray(PNG),
+        memoryview(PNG),
+    ]
     async with anyio.create_task_group() as tasks:
         for source in sources:
             tasks.start_soon(wire.uploads.upload, source, turn())

@@ -777,7 +777,7 @@ class AsyncWaveSpeed:
             course = Journaled(
                 runner,
                 store_of(journal),
-                folder_of(journal, folder and folder.path),
+                folder_of(journal, None if folder is None else folder.path),
                 resubmit=resubmit_unconfirmed,
             )
         budget = None if max_cost is None else Budget(max_cost, Prices(runner.price))

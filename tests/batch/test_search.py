@@ -259,7 +259,7 @@ async def test_what_is_being_submitted_is_not_taken_for_what_is_missing() -> Non
     search, _ = List(item(OPEN)).search()
     journal: Any = None
     mark = EntryMark(journal, 1)
-    search.leaves(mark, OPEN)
+    search.leaves(mark, OPEN, {})
     mark.sent = SENT
     assert await search.find(OPEN, SENT - 30) == Several(("a",))
     search.left(mark)
