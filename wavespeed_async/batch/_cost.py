@@ -25,6 +25,7 @@ from wavespeed_async.errors import (
     CostLimitError,
     WaveSpeedError,
 )
+from wavespeed_async.models._images import unnamed
 from wavespeed_async.models._request import Request
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Prices:
         Raises:
             APIConnectionError, APIStatusError: No usable answer came.
         """
-        fields = encode_request(request, lambda _: "<an image>")
+        fields = encode_request(request, unnamed)
         kind = (request.model, priced(fields))
         if kind not in self._known:
             if len(self._known) >= KINDS:

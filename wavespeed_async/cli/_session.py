@@ -40,6 +40,7 @@ from wavespeed_async.errors import (
     PredictionTimeoutError,
     WaveSpeedError,
 )
+from wavespeed_async.models._images import unnamed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -368,7 +369,7 @@ def _kinds(items: Sequence[Item]) -> dict[tuple[str, str], Request]:
     """Answer one request of each kind that has a price of its own; of a few kinds at most."""
     kinds: dict[tuple[str, str], Request] = {}
     for item in islice(items, LOOKED_AT):
-        kind = (item.request.model, priced(encode_request(item.request)))
+        kind = (item.request.model, priced(encode_request(item.request, unnamed)))
         kinds.setdefault(kind, item.request)
         if len(kinds) > FEW:
             break
