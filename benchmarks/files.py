@@ -7,8 +7,11 @@ how long the loop was held up, by whatever it was. So the first row, which has n
 the machine and the requests themselves take, and the others what files add. A last row saves the
 outputs, with metadata.
 
-Rounds are interleaved; the table has the median over the rounds of each round's longest stall, and
-of its 99.9th percentile. Garbage collection is left as it is.
+Busy processes beside it make any loop late. So the table also tells the most CPU that the loop's
+own thread took between two wake-ups: what it did itself, whoever else was busy.
+
+Rounds are interleaved; the table has the median over the rounds of each round's longest stall, of
+its 99.9th percentile, and of that CPU. Garbage collection is left as it is.
 
     python benchmarks/files.py [--requests 200] [--megabytes 8] [--rounds 3] [--json FILE]
 """
@@ -49,6 +52,7 @@ class Row:
     kind: str
     longest: float
     rare: float
+    busy: float
     seconds: float
     uploads: int
     lost: int
@@ -63,12 +67,13 @@ def serve(control: Connection) -> None:
         control.recv()
 
 
-async def ticks(late: list[float]) -> None:
-    """Wake up every millisecond, and note how late that was."""
+async def ticks(late: list[float], busy: list[float]) -> None:
+    """Wake up every millisecond; note how late that was, and the CPU of the thread."""
     while True:
-        due = time.perf_counter() + TICK
+        due, before = time.perf_counter() + TICK, time.thread_time()
         await asyncio.sleep(TICK)
         late.append(max(0.0, time.perf_counter() - due))
+        busy.append(time.thread_time() - before)
 
 
 def requests_of(kind: str, count: int, size: int, folder: Path) -> list[FluxReduxDev]:
@@ -95,7 +100,7 @@ async def measured(kind: str, url: str, count: int, size: int, folder: Path) -> 
     """Run a batch, and watch the loop."""
     requests = requests_of(kind, count, size, folder)
     await asyncio.sleep(0.5)  # the disk is still writing
-    uploads, late = 0, list[float]()
+    uploads, late, busy = 0, list[float](), list[float]()
 
     def observe(event: Event) -> None:
         nonlocal uploads
@@ -105,14 +110,14 @@ async def measured(kind: str, url: str, count: int, size: int, folder: Path) -> 
     limiter = Limiter(UNBOUND)
     async with AsyncWaveSpeed("key", base_url=url, limiter=limiter, observe=observe) as client:
         await client.run_all(requests_of("addresses", 5, 1, folder))  # imports and the like
-        ticking = asyncio.create_task(ticks(late))
+        ticking = asyncio.create_task(ticks(late, busy))
         began = time.perf_counter()
         outcomes = await client.run_all(requests, save_to=save_to)
         seconds = time.perf_counter() - began
         ticking.cancel()
     lost = sum(outcome.error is not None for outcome in outcomes)
     rare = statistics.quantiles(late, n=1000)[-1] if len(late) > 1 else 0.0
-    return Row(kind, max(late) * 1000, rare * 1000, seconds, uploads, lost)
+    return Row(kind, max(late) * 1000, rare * 1000, max(busy) * 1000, seconds, uploads, lost)
 
 
 def rounds_of(url: str, arguments: argparse.Namespace) -> list[Row]:
@@ -129,14 +134,16 @@ def rounds_of(url: str, arguments: argparse.Namespace) -> list[Row]:
 
 def print_table(rows: list[Row]) -> None:
     """Print the medians."""
-    print(f"{'images':20}{'longest stall':>15}{'99.9 %':>10}{'seconds':>9}{'uploads':>9}")
+    print(
+        f"{'images':20}{'longest stall':>15}{'99.9 %':>10}{'its CPU':>11}{'seconds':>9}{'uploads':>9}"
+    )
     for kind in KINDS:
         of_kind = [row for row in rows if row.kind == kind]
-        longest, rare, seconds = (
+        longest, rare, busy, seconds = (
             statistics.median(getattr(row, name) for row in of_kind)
-            for name in ("longest", "rare", "seconds")
+            for name in ("longest", "rare", "busy", "seconds")
         )
-        stalls = f"{kind:20}{longest:12.1f} ms{rare:7.1f} ms"
+        stalls = f"{kind:20}{longest:12.1f} ms{rare:7.1f} ms{busy:8.1f} ms"
         print(f"{stalls}{seconds:9.1f}{of_kind[0].uploads:9}")
 
 
