@@ -18,6 +18,8 @@ EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 INSTALLED = {"PYTHONSAFEPATH": "1"}
 """Import the package from where it is installed, never from this folder."""
 
+PARALLEL = ("-q", "-n", "auto", "--dist", "loadgroup")
+
 
 def install_group(session: nox.Session, *names: str) -> None:
     """Install dependency groups, which older pips do not know."""
@@ -58,9 +60,7 @@ def tests(session: nox.Session) -> None:
     install_group(session, "test")
     install_wheel(session)
     session.run("coverage", "erase")
-    session.run(
-        "coverage", "run", "-m", "pytest", "-q", "-n", "auto", *session.posargs, env=INSTALLED
-    )
+    session.run(*("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs), env=INSTALLED)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -76,7 +76,7 @@ def lowest(session: nox.Session) -> None:
     lines = [re.sub(r"^([\w.-]+)(?:\[.*\])?>=([\w.]+).*", r"\1==\2", line) for line in declared]
     bounds.write_text("\n".join(lines), encoding="utf-8")
     install_wheel(session, "--constraint", str(bounds))
-    session.run("pytest", "-q", "-n", "auto", *session.posargs, env=INSTALLED)
+    session.run("pytest", *PARALLEL, *session.posargs, env=INSTALLED)
 
 
 @nox.session

@@ -1,6 +1,6 @@
 """Ray: an account's actor that is killed and goes on, and pipelines of `ray.data`.
 
-Ray is the real one, a cluster of this machine alone; each process of tests starts one.
+Ray is the real one, a cluster of this machine alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from wavespeed_async import Outcome
 
+pytestmark = pytest.mark.xdist_group("ray")  # one process of tests starts it, not each
 ROOT = Path(__file__).parents[2]
 KEYS = {"FIRST_KEY": "a-secret-of-the-first", "SECOND_KEY": "a-secret-of-the-second"}
 LIMITS: dict[str, Any] = {"requests": 120, "per": 1.0, "concurrency": 20}
@@ -360,10 +362,14 @@ def files_of_ray() -> Iterator[str]:
         yield folder
 
 
-def _pipeline(folder: Path, emulator: Emulator, files_of_ray: str) -> subprocess.Popen[str]:
+@contextmanager
+def _pipeline(
+    folder: Path, emulator: Emulator, files_of_ray: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Start the pipeline, and kill it in the end if it has not ended."""
     limits = '{"requests": 120, "per": 1.0, "min_poll_interval": 0.02, "grace": 0.1}'
     command = [sys.executable, str(ROOT / "examples" / "ray_parquet.py"), "prompts", "done"]
-    return subprocess.Popen(  # noqa: S603 (our own program)
+    with subprocess.Popen(  # noqa: S603 (our own program)
         [*command, "--limits", limits, "--resubmit-unconfirmed"],
         cwd=folder,
         env={
@@ -379,7 +385,18 @@ def _pipeline(folder: Path, emulator: Emulator, files_of_ray: str) -> subprocess
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-    )
+    ) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+def _begin(folder: Path, emulator: Emulator, files_of_ray: str) -> None:
+    """Run the pipeline until pictures are made, and kill it then."""
+    # Ray itself may hang as it starts, on a busy machine.
+    with _pipeline(folder, emulator, files_of_ray) as program, suppress(AssertionError):
+        until(lambda: len(emulator.predictions) > 40 or program.poll() is not None, 60)
 
 
 def test_a_pipeline_that_was_killed_goes_on(
@@ -389,11 +406,17 @@ def test_a_pipeline_that_was_killed_goes_on(
     for part in range(8):
         rows = [{"prompt": f"part {part}, number {number}"} for number in range(20)]
         write_parquet(tmp_path / "prompts" / f"part-{part}.parquet", rows)
-    with _pipeline(tmp_path, emulator, files_of_ray) as program:
-        until(lambda: len(emulator.predictions) > 40 or program.poll() is not None, 60)
-        os.kill(program.pid, signal.SIGKILL)
-    with _pipeline(tmp_path, emulator, files_of_ray) as program:
-        told, _ = program.communicate(timeout=90)
+    for _ in range(3):
+        if not emulator.predictions:
+            _begin(tmp_path, emulator, files_of_ray)
+    assert 40 < len(emulator.predictions) < 160
+    for _ in range(3):
+        with _pipeline(tmp_path, emulator, files_of_ray) as program:
+            try:
+                told, _err = program.communicate(timeout=90)
+            except subprocess.TimeoutExpired:  # as above; a run that was killed may be run again
+                continue
+        break
     assert program.returncode == 0, told
     done = parquet.read_table(tmp_path / "done").to_pylist()
     assert len(done) == 160
