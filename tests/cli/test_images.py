@@ -19,7 +19,7 @@ from wavespeed_async.models import FluxFillDev, FluxKontextDevMulti
 if TYPE_CHECKING:
     from wavespeed_async.emulator._records import PredictionRecord
 
-SCHNELL = "wavespeed-ai/flux-schnell"
+ODD, VIDEO = "wavespeed-ai/odd-fields", "wavespeed-ai/wan-2.1/t2v-480p"
 BASE64 = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
 
 
@@ -97,7 +97,8 @@ def test_a_path_in_a_file_is_relative_to_that_file(cli: Cli, files: Path) -> Non
     """Of JSONL and CSV, of models with a class and without, one image or several."""
     redux = {"model": "flux-redux-dev", "image": "room.png"}
     raw = {
-        "model": SCHNELL,
+        "model": ODD,
+        "class": "mask.png",
         "mask_image": "mask.png",
         "prompt": "room.png",
         "images": ["a b.png"],
@@ -125,7 +126,7 @@ def test_a_raw_model_takes_files_too(cli: Cli, files: Path) -> None:
     with Emulator(latency=0.0, per=1, pictures=False) as emulator:
         ran = cli(
             "run",
-            SCHNELL,
+            VIDEO,
             "--image",
             "in/a b.png",
             "--prompt",
