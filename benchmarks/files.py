@@ -135,7 +135,8 @@ def rounds_of(url: str, arguments: argparse.Namespace) -> list[Row]:
 def print_table(rows: list[Row]) -> None:
     """Print the medians."""
     print(
-        f"{'images':20}{'longest stall':>15}{'99.9 %':>10}{'its CPU':>11}{'seconds':>9}{'uploads':>9}"
+        f"{'images':20}{'longest stall':>15}{'99.9 %':>10}{'its CPU':>11}"
+        f"{'seconds':>9}{'uploads':>9}"
     )
     for kind in KINDS:
         of_kind = [row for row in rows if row.kind == kind]

@@ -376,9 +376,9 @@ async def test_a_request_that_runs_out_of_time_says_so() -> None:
 async def test_no_turn_in_time_is_ones_own_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the limits left no room for one, another that waits tries with its own time."""
     wire = bench()
-    real, tries, reached = wire.calls.ticket, 0, anyio.Event()
+    real, tries, reached = wire.calls.asked, 0, anyio.Event()
 
-    async def no_room(*args: Any) -> Any:
+    async def no_room(*args: Any, **more: Any) -> Any:
         nonlocal tries
         tries += 1
         if tries == 1:
@@ -386,9 +386,9 @@ async def test_no_turn_in_time_is_ones_own_matter(monkeypatch: pytest.MonkeyPatc
             await anyio.wait_all_tasks_blocked()
             message = "no room"
             raise LimiterTimeoutError(message)
-        return await real(*args)
+        return await real(*args, **more)
 
-    monkeypatch.setattr(wire.calls, "ticket", no_room)
+    monkeypatch.setattr(wire.calls, "asked", no_room)
     failed: list[str] = []
 
     async def first() -> None:
@@ -591,7 +591,7 @@ async def test_what_is_no_image_is_refused_before_anything_is_sent(
     assert wire.api.requests == []
 
 
-@pytest.mark.parametrize("value", [b"no image", 7, None, Inline(PNG), object()], ids=str)
+@pytest.mark.parametrize("value", [b"no image", 7, None, Inline(PNG), {}], ids=str)
 async def test_what_cannot_be_uploaded_is_refused(value: Any) -> None:
     """`upload` takes a path, the bytes of an image, or a Pillow image."""
     wire = bench()

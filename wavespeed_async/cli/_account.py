@@ -27,7 +27,6 @@ from wavespeed_async.models import request_class
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from wavespeed_async._catalogue import Model
     from wavespeed_async._prediction import Prediction
