@@ -28,7 +28,7 @@ from wavespeed_async.errors import (
     InvalidRequestError,
     WaveSpeedError,
 )
-from wavespeed_async.models._images import replaced, some_address
+from wavespeed_async.models._images import described, replaced
 from wavespeed_async.models._request import (
     FieldMap,
     RawRequest,
@@ -141,7 +141,7 @@ class Catalogue:
         except WaveSpeedError as error:
             reason = f"the catalogue cannot be had: {error}"
         if reason is None and model is not None:
-            model.check(replaced(request.fields, some_address))
+            model.check(replaced(request.fields, described))
         else:
             self._calls.tell(RequestUnchecked(request=request, reason=reason or ""))
 

@@ -19,7 +19,7 @@ from wavespeed_async.models import FluxFillDev, FluxKontextDevMulti
 if TYPE_CHECKING:
     from wavespeed_async.emulator._records import PredictionRecord
 
-ODD, VIDEO = "wavespeed-ai/odd-fields", "wavespeed-ai/wan-2.1/t2v-480p"
+RAW = "wavespeed-ai/wan-2.1/t2v-480p"
 BASE64 = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
 
 
@@ -86,7 +86,14 @@ def test_what_is_no_address_is_a_path(text: Any, image: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "takes"),
-    [("image", True), ("images", True), ("mask_image", True), ("image_size", False), ("x", False)],
+    [
+        ("image", True),
+        ("images", True),
+        ("mask_image", True),
+        ("last_image_url", True),
+        ("image_size", False),
+        ("x", False),
+    ],
 )
 def test_fields_for_images_are_told_by_their_name(name: str, takes: bool) -> None:
     """In a model without a class."""
@@ -96,13 +103,7 @@ def test_fields_for_images_are_told_by_their_name(name: str, takes: bool) -> Non
 def test_a_path_in_a_file_is_relative_to_that_file(cli: Cli, files: Path) -> None:
     """Of JSONL and CSV, of models with a class and without, one image or several."""
     redux = {"model": "flux-redux-dev", "image": "room.png"}
-    raw = {
-        "model": ODD,
-        "class": "mask.png",
-        "mask_image": "mask.png",
-        "prompt": "room.png",
-        "images": ["a b.png"],
-    }
+    raw = {"model": RAW, "image": "mask.png", "prompt": "room.png"}
     write_jsonl(files / "a.jsonl", [redux, raw])
     (files / "b.csv").write_text(
         "model,prompt,images\nflux-kontext-dev/multi,a,room.png|a b.png\n"
@@ -115,8 +116,7 @@ def test_a_path_in_a_file_is_relative_to_that_file(cli: Cli, files: Path) -> Non
         made = {p.fields.get("prompt", ""): p for p in emulator.predictions}
         room, mask = (files / "room.png").read_bytes(), (files / "mask.png").read_bytes()
         assert uploaded(emulator, made[""], "image") == room
-        assert uploaded(emulator, made["room.png"], "mask_image") == mask
-        assert uploaded(emulator, made["room.png"], "images") == PNG
+        assert uploaded(emulator, made["room.png"], "image") == mask
         assert uploaded(emulator, made["a"], "images") == PNG
         assert uploaded(emulator, made["b"], "images") == mask
 
@@ -126,7 +126,7 @@ def test_a_raw_model_takes_files_too(cli: Cli, files: Path) -> None:
     with Emulator(latency=0.0, per=1, pictures=False) as emulator:
         ran = cli(
             "run",
-            VIDEO,
+            RAW,
             "--image",
             "in/a b.png",
             "--prompt",
@@ -137,6 +137,9 @@ def test_a_raw_model_takes_files_too(cli: Cli, files: Path) -> None:
         (made,) = emulator.predictions
         assert uploaded(emulator, made, "image") == PNG
         assert made.fields["prompt"] == "in/a b.png"
+        ran = cli("run", RAW, "--prompt", "a", "--mask_image", "in/a b.png", *to(emulator))
+        assert ran.code == 2
+        assert "'mask_image', given as 'in/a b.png', is no field" in ran.err
 
 
 def test_one_bad_file_and_nothing_is_sent(cli: Cli, files: Path) -> None:

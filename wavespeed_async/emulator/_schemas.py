@@ -119,8 +119,6 @@ _ODD = _object(
         ),
         "guide": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
         "tags": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 4},
-        "images": {"type": "array", "items": {"type": "string"}, "maxItems": 3},
-        "mask_image": {"type": "string", "description": "Where to paint."},
     },
 )
 

@@ -37,7 +37,6 @@ __all__ = [
     "media_type_of",
     "optional_image",
     "replaced",
-    "some_address",
     "unnamed",
 ]
 
@@ -222,11 +221,6 @@ def described(image: ImageValue) -> str:
 def unnamed(_: LocalImage) -> str:
     """Stand for an image where it does not matter which."""
     return "<an image>"
-
-
-def some_address(_: LocalImage) -> str:
-    """Stand for the address of an image before it has one."""
-    return "https://example.com/image.png"
 
 
 # --- where they stand in a request ---------------------------------------------------------------
