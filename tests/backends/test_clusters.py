@@ -41,7 +41,7 @@ def test_the_programs_run(code: str, tmp_path: Path) -> None:
     script.write_text(code.replace("/tmp/", f"{tmp_path}/"), encoding="utf-8")  # noqa: S108 (the page's own)
     with (
         Emulator(latency=0.1, pictures=False) as emulator,
-        TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as files_of_ray,
+        TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as files_of_ray,
     ):
         ended = subprocess.run(  # noqa: S603 (the page's own program)
             [sys.executable, str(script)],

@@ -55,7 +55,7 @@ def cluster() -> Iterator[Path]:
     """Start Ray on this machine, without network; answer the folder of all its files."""
     with (
         pytest.MonkeyPatch.context() as patch,
-        TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder,
+        TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder,
     ):
         for name, key in KEYS.items():
             patch.setenv(name, key)
@@ -358,7 +358,7 @@ def test_the_lot_spreads_shards_and_moves_few() -> None:
 @pytest.fixture
 def files_of_ray() -> Iterator[str]:
     """Make a folder for what Ray writes; its name has to be short."""
-    with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+    with TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
         yield folder
 
 

@@ -33,7 +33,6 @@ from wavespeed_async.models import Request, request_class, request_classes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cyclopts import Token
 
 __all__ = ["call"]
 
@@ -195,7 +194,8 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def _option(field: Field) -> inspect.Parameter:
-    kind = list[str] if field.is_list else str if field.is_image else field.kind
+    # Numbers stay text here: the request class has its own words for what is none.
+    kind = list[str] if field.is_list else bool if field.is_flag else str
     about = [f"{field.about}: {field.takes}"]
     if field.is_list:
         form = "" if field.is_image else ", as path:scale"
@@ -207,16 +207,10 @@ def _option(field: Field) -> inspect.Parameter:
         help="".join(about),
         show_default=False,
         negative="" if field.is_list else None,
-        # Numbers stay text here: the request class has its own words for what is none.
-        converter=_text if field.kind in {int, float} else None,
     )
     default = inspect.Parameter.empty if field.required else None
     annotation = Annotated[kind if field.required else kind | None, parameter]  # type: ignore[valid-type]  # made here
     return inspect.Parameter(field.name, _KEYWORD, default=default, annotation=annotation)
-
-
-def _text(_: Any, tokens: Sequence[Token]) -> str:
-    return tokens[0].value
 
 
 def _values(field: Field, given: Any) -> object:
