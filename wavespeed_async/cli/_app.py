@@ -207,6 +207,7 @@ def _option(field: Field) -> inspect.Parameter:
         help="".join(about),
         show_default=False,
         negative="" if field.is_list else None,
+        metavar={int: "INT", float: "FLOAT"}.get(field.kind),
     )
     default = inspect.Parameter.empty if field.required else None
     annotation = Annotated[kind if field.required else kind | None, parameter]  # type: ignore[valid-type]  # made here
