@@ -38,6 +38,9 @@ VALUES: dict[str, Any] = {
     "request": RAW,
     "reason": "the API has no such model",
     "paths": (Path("pictures/1.png"),),
+    "image": "room.png",
+    "url": "https://media.test/room.png",
+    "size": 1000,
 }
 """A value for each field of any event; a new field without one fails the tests."""
 
