@@ -28,6 +28,7 @@ LAYERS = [
     "models",
     "_prediction",
     "_events",
+    "_logs",
     "_codec",
     "_retry",
     "_loops",

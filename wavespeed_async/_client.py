@@ -31,6 +31,7 @@ from wavespeed_async._calls import Calls, Turn
 from wavespeed_async._catalogue import Catalogue, Model
 from wavespeed_async._codec import decode_id, request_of
 from wavespeed_async._folder import Folder
+from wavespeed_async._logs import logged
 from wavespeed_async._media import Storage
 from wavespeed_async._polling import Poller
 from wavespeed_async._prediction import Outcome, Prediction, Status
@@ -253,6 +254,7 @@ class AsyncWaveSpeed:
         key = _checked_key(api_key)
         url = base_url or os.environ.get(URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
         _check_settings(timeout, max_retries, transport)
+        observe = logged(observe)
         if limiter is None:
             limiter = _shared_limiter(self, base_url_root(url), key, limits)
         elif limits is not None and limits != limiter.limits:

@@ -6,9 +6,11 @@ import importlib
 import inspect
 import io
 import json
+import os
 import re
 import runpy
 import socket
+import subprocess
 import sys
 from functools import partial
 from html.parser import HTMLParser
@@ -310,3 +312,22 @@ def test_streams_may_be_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", stdout)
     assert main(["models", "--json"]) == 0
     assert json.loads(stdout.getvalue())
+
+
+def test_the_shell_completes_commands(tmp_path: Path) -> None:
+    """The script that is installed for bash completes the commands of this program."""
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "wavespeed_async", "--install-completion", "--shell", "bash"]
+    subprocess.run(command, env=environment, check=True, capture_output=True)  # noqa: S603 (our own program)
+    (script,) = tmp_path.rglob("wavespeed-async")
+    asks = f"""
+        source {script}
+        COMP_WORDS=(wavespeed-async st) COMP_CWORD=1 COMP_LINE="wavespeed-async st" COMP_POINT=18
+        answer=$(complete -p wavespeed-async | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+        $answer wavespeed-async st wavespeed-async
+        echo "${{COMPREPLY[@]}}"
+    """
+    ended = subprocess.run(  # noqa: S603 (a shell, as users have it)
+        ["/bin/bash", "-c", asks], env=environment, check=True, capture_output=True, text=True
+    )
+    assert ended.stdout.split() == ["status"]

@@ -110,6 +110,7 @@ app = App(
     version=__version__,
     help_format="markdown",
 )
+app.register_install_completion_command(help="Complete commands and options in this shell.")
 run_app = App(
     name="run",
     help="Make the pictures of one request; their paths go to stdout. Ask for the fields of a "
