@@ -1,4 +1,4 @@
-"""What all tests share: both event loops, clocks that jump, and a real PostgreSQL."""
+"""What all tests share: both event loops, clocks that jump, a real PostgreSQL and Chromium."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.batch.postgres import Server, binaries, serving
+from tests.chromium import CHROMIUM, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,3 +40,13 @@ def postgres() -> Iterator[Server]:
     assert programs is not None, "PostgreSQL is not installed"
     with serving(programs) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Run Chromium; where there is none, skip, but never among the project's checks."""
+    if not CHROMIUM.exists() and not os.environ.get("CI"):
+        pytest.skip(f"{CHROMIUM} is missing")
+    assert CHROMIUM.exists(), f"{CHROMIUM} is missing, and CI has to test the page"
+    with running() as browser:
+        yield browser

@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from tests.backends.serving import EXAMPLES
-from tests.emulator.test_page import CHROMIUM, LAUNCH
 from wavespeed_async.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -52,20 +51,6 @@ def started(*arguments: str, key: str | None = None, url: str = "") -> Iterator[
     finally:
         server.terminate()
         server.communicate(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{CHROMIUM} is missing, and CI has to test the page")
-        pytest.skip(f"{CHROMIUM} is missing")
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 (not before Chromium is there)
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**LAUNCH)  # type: ignore[arg-type]  # kinds mixed in one dict
-        yield browser
-        browser.close()
 
 
 @contextmanager

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,26 +25,12 @@ from wavespeed_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser
     from playwright.sync_api import Page as Tab
 
 HTML = "</script><img src=x onerror=document.title='run'><b id=bold>bold</b> <!-- {{ 7*7 }}"
-
-CHROMIUM = Path("/usr/bin/chromium")
-LAUNCH = {
-    "executable_path": CHROMIUM,
-    "headless": True,
-    "args": [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    ],
-}
 
 
 def paint(folder: Path, name: str, size: tuple[int, int] = (64, 48)) -> str:
@@ -270,20 +254,6 @@ async def test_a_journal_that_cannot_be_read_is_trouble(
 
 
 # --- in Chromium ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{CHROMIUM} is missing, and CI has to test the page")
-        pytest.skip(f"{CHROMIUM} is missing")
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 (not before Chromium is there)
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**LAUNCH)  # type: ignore[arg-type]  # kinds mixed in one dict
-        yield browser
-        browser.close()
 
 
 @contextmanager

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -25,21 +23,6 @@ if TYPE_CHECKING:
 FLUX = "/api/v2/wavespeed-ai/flux-dev"
 KEY = {"authorization": "Bearer k"}
 HTML = "<b id=bold>bold</b><img src=x onerror=document.title='run'></script>"
-
-CHROMIUM = Path("/usr/bin/chromium")
-LAUNCH = {
-    "executable_path": CHROMIUM,
-    "headless": True,
-    "args": [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    ],
-}
 
 
 # --- the figures ----------------------------------------------------------------------------------
@@ -192,20 +175,6 @@ async def test_the_settings_are_shown_without_secrets() -> None:
         assert {*re.findall("<dd>(.*?)</dd>", page)} >= told
         assert "whsec_" not in page
         assert "my key" not in page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{CHROMIUM} is missing, and CI has to test the page")
-        pytest.skip(f"{CHROMIUM} is missing")
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 (not before Chromium is there)
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**LAUNCH)  # type: ignore[arg-type]  # kinds mixed in one dict
-        yield browser
-        browser.close()
 
 
 @contextmanager
