@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import anyio
+import httpx
 import pytest
 
 from tests.virtual import real_clock, running
@@ -42,6 +45,14 @@ def quick() -> Limiter:
 
 def prompts(count: int) -> Iterator[FluxDev]:
     return (FluxDev(prompt=f"number {number}") for number in range(count))
+
+
+def at_once(request: httpx.Request) -> httpx.Response:
+    """Answer a submission, and a poll with the end."""
+    prediction_id = str(uuid4()) if request.method == "POST" else request.url.path.split("/")[-2]
+    status = "created" if request.method == "POST" else "completed"
+    data = {"id": prediction_id, "status": status, "outputs": ["https://cdn.test/1.png"]}
+    return httpx.Response(200, json={"code": 200, "message": "success", "data": data})
 
 
 def failed(prediction_id: str) -> dict[str, Any]:
@@ -374,6 +385,28 @@ async def test_async_generators_are_closed_on_leaving() -> None:
     async with running() as (client, _), client.batch(endless()) as outcomes:
         await anext(outcomes)
     assert closed
+
+
+@real_clock
+async def test_nothing_is_left_to_the_garbage_collector() -> None:
+    """No prediction is in a reference cycle, so that the collector may come rarely."""
+    limiter = Limiter(Limits(requests=10_000, min_poll_interval=0.0))
+
+    async def run(client: AsyncWaveSpeed, count: int) -> None:
+        async with client.batch(prompts(count)) as outcomes:
+            async for outcome in outcomes:
+                outcome.unwrap()
+
+    transport = httpx.MockTransport(at_once)
+    async with AsyncWaveSpeed("key", limiter=limiter, transport=transport) as client:
+        await run(client, 3)  # what is made once is no concern here
+        gc.collect()
+        gc.disable()
+        try:
+            await run(client, 50)
+            assert gc.collect() < 50
+        finally:
+            gc.enable()
 
 
 # --- what else goes in and comes out -------------------------------------------------------------
