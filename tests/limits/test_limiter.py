@@ -16,6 +16,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from tests.limits.test_bids import Worth
 from wavespeed_async.errors import LimiterTimeoutError, RateLimitError
 from wavespeed_async.limits import Limiter, Limits
 from wavespeed_async.limits._permit import Waiter
@@ -379,6 +380,22 @@ async def test_a_cancelled_request_without_a_slot_gives_its_token_back() -> None
         held.withdrawn()
         assert limiter.requests_used == 1
     assert limiter.requests_used == 0
+
+
+@pytest.mark.parametrize("what", ["room", "room for a bid", "the gate"])
+async def test_what_the_clock_changes_between_two_looks_is_not_missed(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes after the scheduler has looked, and before the timekeeper sleeps, is granted."""
+    limiter = _limiter_of(100 if what == "the gate" else 1)
+    (await limiter.acquire()).answered(limited=what == "the gate", retry_after=WINDOW)
+    back, true = limiter.now() + WINDOW, limiter._clock.now
+    await anyio.sleep(WINDOW - 1.0)
+    looks = iter([back - 1e-6, back + 1e-6])  # a real clock goes on between any two looks
+    monkeypatch.setattr(limiter._clock, "now", lambda: max(true(), next(looks, back + 2e-6)))
+    bidder = Worth(1.0) if what == "room for a bid" else None
+    with anyio.fail_after(1.0):
+        await limiter.acquire(poll=bidder is not None, bidder=bidder)
 
 
 async def test_a_cancelled_timekeeper_hands_the_watch_over() -> None:

@@ -5,7 +5,8 @@ leaves) runs the scheduler, a plain function, which hands permits to those whose
 else is woken. Time itself is watched by one waiter, the timekeeper, who sleeps until the next
 moment at which the clock alone changes something; when it gets its permit or leaves, another waiter
 takes over. While every token is in flight there is no such moment, and the timekeeper sleeps
-without an end: the next answer sets its alarm.
+without an end: the next answer sets its alarm. The moment is told from the scheduler's last look
+at the clock: told from a later one, a change between the two would be waited for without an end.
 
 Order. A lower priority number goes first. Within one, submissions go before polls, because they
 fill the slots, until a poll has waited for a twelfth of `per` (5 s of a minute), or the answer that
@@ -77,6 +78,7 @@ class Limiter:
         self._deadlines: Agenda[Waiter] = Agenda()
         self._timekeeper: Waiter | None = None
         self._alarm = math.inf
+        self._looked_at = -math.inf
         self._errand: Waiter | None = None
         self._poll_was_last = self._bid_was_last = False
         self._loops = 0
@@ -212,9 +214,9 @@ class Limiter:
         if self._timekeeper is not None and self._timekeeper is not waiter:
             await waiter.event.wait()
             return
-        now = self._clock.now()
-        self._timekeeper, self._alarm = waiter, self._next_change(now)
-        with anyio.move_on_after(max(0.0, self._alarm - now) + TICK):
+        # Told from the last look on: what has come since then is no change that is still to come.
+        self._timekeeper, self._alarm = waiter, self._next_change(self._looked_at)
+        with anyio.move_on_after(max(0.0, self._alarm - self._clock.now()) + TICK):
             await waiter.event.wait()
         self._schedule(self._clock.now())
 
@@ -471,6 +473,7 @@ class Limiter:
 
     def _set_alarm(self, now: float) -> None:
         """Make sure that somebody watches the clock, and for the right moment."""
+        self._looked_at = now
         if self._timekeeper is None:
             waiter = self._submissions.last() or self._polls.last() or self._bids.last()
             if waiter is not None:
