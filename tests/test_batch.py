@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ from wavespeed_async import (
     RateLimitError,
     Status,
 )
+from wavespeed_async._loops import LoopClock
 from wavespeed_async.emulator import Emulator
 from wavespeed_async.testing import virtual_backend
 
@@ -385,6 +387,24 @@ async def test_async_generators_are_closed_on_leaving() -> None:
     async with running() as (client, _), client.batch(endless()) as outcomes:
         await anext(outcomes)
     assert closed
+
+
+async def test_a_clock_that_goes_on_between_two_looks_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A real clock is later at each look, however little was done between: no wait outlasts it."""
+    true, at, looks = LoopClock.now, -math.inf, 0
+
+    def later(clock: LoopClock) -> float:
+        nonlocal at, looks
+        at, looks = max(at, true(clock)), looks + 1 if true(clock) <= at else 0
+        return at + looks * 50e-6
+
+    monkeypatch.setattr(LoopClock, "now", later)
+    async with running(latency=2.0, latency_cv=0.3, seed=7) as (client, _):
+        outcomes = await client.run_all(prompts(150))
+        assert [outcome.error for outcome in outcomes] == [None] * 150
+        assert anyio.current_time() < 180.0
 
 
 @real_clock
