@@ -62,7 +62,7 @@ def lowest_versions(path: Path) -> Path:
     extras = project["optional-dependencies"].values()
     declared = [*project["dependencies"], *(line for extra in extras for line in extra)]
     bound = re.compile(r"([\w.-]+)(?:\[.*\])?>=([\w.]+)")
-    lowest = dict(found.groups() for line in declared if (found := bound.match(line)))
+    lowest = {found[1]: found[2] for line in declared if (found := bound.match(line))}
     rest = [line for line in LOCKED.read_text(encoding="utf-8").splitlines() if "==" in line]
     kept = [line for line in rest if line.partition("==")[0] not in lowest]
     path.write_text("\n".join([*kept, *map("==".join, lowest.items())]), encoding="utf-8")
@@ -172,3 +172,12 @@ def bench(session: nox.Session) -> None:
     install_wheel(session)
     for script in sorted(Path("benchmarks").glob("[a-z]*.py")):
         session.run("python", str(script))  # imports what lies beside it, and nothing else here
+
+
+@nox.session
+def house(session: nox.Session) -> None:
+    """Measure the package beside the code it learnt from, and write the table into the guide."""
+    install_group(session, "house")
+    session.install(str(build_wheel(session)))
+    guide = "docs/contributing.md"
+    session.run("python", "benchmarks/house.py", "--write", guide, env=INSTALLED)
