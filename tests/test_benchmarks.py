@@ -22,6 +22,7 @@ BENCHMARKS = ROOT / "benchmarks"
 FIGURES = ROOT / "docs" / "throughput.json"
 WITH_OPTIONS = (
     "backends",
+    "cpu",
     "emulator",
     "files",
     "house",
