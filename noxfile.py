@@ -1,7 +1,8 @@
 """Every check of the project; `nox` alone runs those that a change has to pass.
 
-All sessions but `lowest` and `newest` install the versions that `.ci/locked.txt` names, so that a
-release of somebody else's changes nothing here before `nox -s lock` takes it in.
+Sessions install the versions that `.ci/locked.txt` names (`lowest` those of `.ci/lowest.txt`, and
+`newest` the newest), so that a release of somebody else's changes nothing here before `nox -s lock`
+takes it in.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ nox.options.error_on_external_run = True
 PYPROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 LOCKED = Path(".ci/locked.txt").resolve()
+LOWEST = Path(".ci/lowest.txt").resolve()
 INSTALLED = {"PYTHONSAFEPATH": "1"}
 """Import the package from where it is installed, never from this folder."""
 
@@ -56,17 +58,14 @@ def install_wheel(session: nox.Session) -> None:
     session.install(f"wavespeed-async[{EXTRAS}] @ {wheel.as_uri()}")
 
 
-def lowest_versions(path: Path) -> Path:
-    """Write down the lowest versions that the package declares, and the locked ones of the rest."""
+def bounds(path: Path) -> Path:
+    """Write down the lowest versions that the package declares."""
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"].values()
     declared = [*project["dependencies"], *(line for extra in extras for line in extra)]
-    bound = re.compile(r"([\w.-]+)(?:\[.*\])?>=([\w.]+)")
-    lowest = {found[1]: found[2] for line in declared if (found := bound.match(line))}
-    rest = [line for line in LOCKED.read_text(encoding="utf-8").splitlines() if "==" in line]
-    kept = [line for line in rest if line.partition("==")[0] not in lowest]
-    path.write_text("\n".join([*kept, *map("==".join, lowest.items())]), encoding="utf-8")
-    return path.resolve()
+    lines = [re.sub(r"^([\w.-]+)(?:\[.*\])?>=([\w.]+).*", r"\1==\2", line) for line in declared]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
 
 
 @nox.session
@@ -100,8 +99,8 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lowest(session: nox.Session) -> None:
     """Test with the lowest versions that the package declares."""
-    constrain(session, lowest_versions(Path(session.create_tmp()) / "lowest.txt"))
     install_group(session, "test")
+    constrain(session, LOWEST)
     install_wheel(session)
     session.run("pytest", *PARALLEL, *session.posargs, env=INSTALLED)
 
@@ -139,14 +138,20 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Write the newest versions that go together into `.ci/locked.txt`."""
+    """Write down the newest versions that go together, and those that go with the lowest."""
     constrain(session, None)
     install_group(session, "lock")
     groups = [word for name in PYPROJECT["dependency-groups"] for word in ("--group", name)]
+    lowest = bounds(Path(session.create_tmp()) / "lowest.txt")
+    _compile(session, LOCKED, "--universal", *groups)
+    _compile(session, LOWEST, "--constraint", str(lowest))
+
+
+def _compile(session: nox.Session, path: Path, *options: str) -> None:
     session.run(
-        *("uv", "pip", "compile", "pyproject.toml", "--quiet", "--upgrade", "--universal"),
-        *("--python-version", "3.11", "--all-extras", *groups, "--no-annotate"),
-        *("--custom-compile-command", "nox -s lock", "--output-file", str(LOCKED)),
+        *("uv", "pip", "compile", "pyproject.toml", "--quiet", "--upgrade"),
+        *("--python-version", "3.11", "--all-extras", "--no-annotate", *options),
+        *("--custom-compile-command", "nox -s lock", "--output-file", str(path)),
     )
 
 

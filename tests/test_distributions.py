@@ -17,6 +17,7 @@ import pytest
 from attrs import frozen
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from wavespeed_async import __version__
 
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.xdist_group("distributions")  # which builds once
 ROOT = Path(__file__).parents[1]
 PACKAGE = "wavespeed_async"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LOCKED = ROOT / ".ci" / "locked.txt"
+LOCKED, LOWEST = ROOT / ".ci" / "locked.txt", ROOT / ".ci" / "lowest.txt"
 
 CODE = {".py", ".lua", ".j2"}
 BESIDE_CODE = {
@@ -151,10 +152,10 @@ def test_the_metadata_says_what_the_project_declares(built: Built) -> None:
 # --- the locked environment -----------------------------------------------------------------------
 
 
-def locked() -> dict[str, set[str]]:
+def locked(path: Path = LOCKED) -> dict[str, set[str]]:
     """Read the locked versions; a package may have one for each Python."""
     versions: dict[str, set[str]] = {}
-    for line in LOCKED.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if not line.lstrip().startswith("#"):
             requirement = Requirement(line)
             [version] = requirement.specifier
@@ -162,12 +163,17 @@ def locked() -> dict[str, set[str]]:
     return versions
 
 
+def installed() -> set[str]:
+    """List what the package and its extras require."""
+    project = PYPROJECT["project"]
+    extras = project["optional-dependencies"].values()
+    return {*project["dependencies"], *(line for extra in extras for line in extra)}
+
+
 def declared() -> set[str]:
-    """List every requirement of the project: its own, its extras', its groups', its builder's."""
-    project, groups = PYPROJECT["project"], PYPROJECT["dependency-groups"]
-    lists = [*project["optional-dependencies"].values(), *groups.values()]
-    lists += [project["dependencies"], PYPROJECT["build-system"]["requires"]]
-    return {line for lines in lists for line in lines if isinstance(line, str)}
+    """List every requirement of the project: its own, its groups', its builder's."""
+    lists = [*PYPROJECT["dependency-groups"].values(), PYPROJECT["build-system"]["requires"]]
+    return installed() | {line for lines in lists for line in lines if isinstance(line, str)}
 
 
 @pytest.mark.parametrize("line", sorted(declared()))
@@ -179,6 +185,15 @@ def test_each_requirement_is_locked_at_a_version_that_it_allows(line: str) -> No
     assert {version for version in versions if version not in requirement.specifier} == set()
 
 
-def test_the_lock_names_no_place() -> None:
+@pytest.mark.parametrize("line", sorted(installed()))
+def test_the_lowest_versions_are_tested(line: str) -> None:
+    """What the package allows at the lowest is what its tests are run with."""
+    requirement = Requirement(line)
+    [lowest] = [Version(spec.version) for spec in requirement.specifier if spec.operator == ">="]
+    assert {*map(Version, locked(LOWEST)[canonicalize_name(requirement.name)])} == {lowest}
+
+
+@pytest.mark.parametrize("path", [LOCKED, LOWEST], ids=lambda path: path.stem)
+def test_a_lock_names_no_place(path: Path) -> None:
     """Where packages come from is the business of whoever installs them."""
-    assert re.findall(r"://|@|--", LOCKED.read_text(encoding="utf-8").partition("==")[2]) == []
+    assert re.findall(r"://|@|--", path.read_text(encoding="utf-8").partition("==")[2]) == []
