@@ -121,7 +121,7 @@ def extras(session: nox.Session) -> None:
     wheel = build_wheel(session)
     session.run(
         *("pytest", "--noconftest", "-q", "tests/extras/environments.py", *session.posargs),
-        env={**INSTALLED, "WHEEL": str(wheel)},
+        env={**INSTALLED, "WHEEL": str(wheel), "LOCKED": str(LOCKED)},
     )
 
 

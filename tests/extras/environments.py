@@ -1,8 +1,8 @@
 """The wheel with each extra alone, with none and with all, each in an environment of its own.
 
-`nox -s extras` runs this file, which is no part of the usual run: each environment is made anew,
-and one of them holds Ray. In each a program of the folder `alone` uses the real thing, and every
-way in whose extra is not there says what to install.
+`nox -s extras` runs this file, which is no part of the usual run: each environment is made anew. Two
+of them hold Ray, so uv installs them, which unpacks a package once. In each a program of the folder
+`alone` uses the real thing, and every way in whose extra is not there says what to install.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def made(folder: Path, extra: str) -> Path:
     python = folder / "bin" / "python"
     wheel = Path(os.environ["WHEEL"]).resolve()
     wanted = {"bare": "", "all": f"[{','.join(EXTRAS)}]"}.get(extra, f"[{extra}]")
-    bounds = ("--constraint", os.environ["CONSTRAINTS"]) if "CONSTRAINTS" in os.environ else ()
     subprocess.run(  # noqa: S603 (our own command)
         [
-            *(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"),
-            *("--no-compile", f"wavespeed-async{wanted} @ {wheel.as_uri()}", *bounds),
+            *(sys.executable, "-m", "uv", "pip", "install", "--python", str(python), "--quiet"),
+            *("--constraint", os.environ["LOCKED"]),
+            f"wavespeed-async{wanted} @ {wheel.as_uri()}",
         ],
         check=True,
     )

@@ -4,7 +4,7 @@ import os
 
 import anyio
 
-from wavespeed_async import AsyncWaveSpeed
+from wavespeed_async import AsyncWaveSpeed, Limits
 from wavespeed_async.deliveries.redis import RedisDeliveries
 from wavespeed_async.errors import ConfigurationError
 from wavespeed_async.limits.redis import RedisLimiter
@@ -19,7 +19,8 @@ async def main() -> None:
         except ConfigurationError as error:
             assert "redis://" in str(error)  # noqa: PT017 (no pytest here)
         return
-    limiter = RedisLimiter(url, account="studio")
+    # A Redis that knows nothing may have forgotten a whole window, which is waited for.
+    limiter = RedisLimiter(url, account="studio", limits=Limits(per=1.0, grace=0.1))
     async with (
         AsyncWaveSpeed(limiter=limiter) as client,
         RedisDeliveries(url, account="studio"),
