@@ -120,7 +120,8 @@ def extras(session: nox.Session) -> None:
     install_group(session, "extras")
     wheel = build_wheel(session)
     session.run(
-        *("pytest", "--noconftest", "-q", "tests/extras/environments.py", *session.posargs),
+        *("pytest", "--noconftest", "-q", "-o", "tmp_path_retention_count=1"),
+        *("tests/extras/environments.py", *session.posargs),
         env={**INSTALLED, "WHEEL": str(wheel), "LOCKED": str(LOCKED)},
     )
 

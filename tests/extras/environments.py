@@ -1,8 +1,8 @@
 """The wheel with each extra alone, with none and with all, each in an environment of its own.
 
-`nox -s extras` runs this file, which is no part of the usual run: each environment is made anew. Two
-of them hold Ray, so uv installs them, which unpacks a package once. In each a program of the folder
-`alone` uses the real thing, and every way in whose extra is not there says what to install.
+`nox -s extras` runs this file, which is no part of the usual run: each environment is made anew.
+Two of them hold Ray, so uv installs them, which unpacks a package once. In each a program of the
+folder `alone` uses the real thing, and every way in whose extra is not there says what to install.
 """
 
 from __future__ import annotations
