@@ -21,6 +21,7 @@ request, as it does for most users; the table says which it was.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import importlib.util
@@ -28,7 +29,6 @@ import io
 import json
 import multiprocessing
 import statistics
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
@@ -372,6 +372,12 @@ def main(rounds: int, requests: int, pictures: int, scale: float) -> None:
 
 
 if __name__ == "__main__":
-    given = [float(argument) for argument in sys.argv[1:]]
-    rounds, requests, pictures, scale = [*given, *(5.0, 4000.0, 120.0, 10.0)[len(given) :]]
-    main(int(rounds), int(requests), int(pictures), scale)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("rounds", type=int, nargs="?", default=5, help="of each contender")
+    add("requests", type=int, nargs="?", default=4000, help="of each contender in a round")
+    add("pictures", type=int, nargs="?", default=120, help="as above; 0 leaves the pictures out")
+    add("scale", type=float, nargs="?", default=10.0, help="what all times are divided by")
+    main(**vars(parser.parse_args()))

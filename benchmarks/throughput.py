@@ -22,7 +22,6 @@ import argparse
 import contextlib
 import io
 import json
-import multiprocessing
 import statistics
 import sys
 import time
@@ -32,38 +31,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from _account import POLL, SPAWN, Job, seen_by, server
 from attrs import frozen
 from simulation import MEANS, SIZES, simulate
 
-from wavespeed_async import AsyncWaveSpeed, FluxDev, Limiter, Limits, RequestAnswered
+from wavespeed_async import AsyncWaveSpeed, FluxDev, Limiter, RequestAnswered
 from wavespeed_async.emulator import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
-CV, PER, POLL = 0.3, 60.0, 1.0
 AGREED = 0.03
 MODEL = "wavespeed-ai/flux-dev"
-SPAWN = multiprocessing.get_context("spawn")
 
 
 @frozen
-class Job:
-    """Describe one run.
+class Run(Job):
+    """Describe one run: on how many threads the official SDK makes it; 0 for ours."""
 
-    Attributes:
-        mean: How long predictions take on average, in seconds.
-        seed: Where the emulator draws their latencies from.
-        prompts: How many there are.
-        scale: What all times are divided by.
-        threads: On how many threads the official SDK runs; 0 for ours.
-    """
-
-    mean: float
-    seed: int
-    prompts: int
-    scale: float
     threads: int = 0
 
     @property
@@ -71,59 +57,23 @@ class Job:
         """Whose run it is."""
         return f"official SDK, {self.threads} threads" if self.threads else "ours"
 
-    @property
-    def limits(self) -> Limits:
-        """The documented limits at this scale."""
-        return Limits(per=PER / self.scale, min_poll_interval=POLL / self.scale)
-
-    def a_minute(self, pictures: int, seconds: float) -> float:
-        """Tell the pictures a minute of the account."""
-        return PER * pictures / (seconds * self.scale)
-
 
 # --- the server ----------------------------------------------------------------------------------
 
 
-def serve(control: Connection, job: Job) -> None:
+def serve(control: Connection, job: Run) -> None:
     """Serve until told to stop; then tell what was seen."""
-    with Emulator(
-        per=PER / job.scale,
-        latency=job.mean / job.scale,
-        latency_cv=CV,
-        seed=job.seed,
-        pictures=False,
-    ) as emulator:
+    with Emulator(**job.settings) as emulator:
         control.send(emulator.url)
         control.recv()
-        seen = {
-            "latencies": [made.ready - made.created for made in emulator.predictions],
-            "requests": len(emulator.requests),
-            "refused": emulator.refused,
-            "most_in_window": emulator.most_requests_in_window,
-            "most_running": emulator.most_running,
-        }
+        seen = seen_by(emulator)
     control.send(seen)
-
-
-@contextlib.contextmanager
-def server(job: Job) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Run a server in its own process; what it saw is there when the block has ended."""
-    control, other = SPAWN.Pipe()
-    process = SPAWN.Process(target=serve, args=(other, job))
-    process.start()
-    seen: dict[str, Any] = {}
-    try:
-        yield control.recv(), seen
-    finally:
-        control.send(None)
-        seen.update(control.recv())
-        process.join()
 
 
 # --- who is compared ------------------------------------------------------------------------------
 
 
-def ours(job: Job) -> dict[str, Any]:
+def ours(job: Run) -> dict[str, Any]:
     """Run a batch over real sockets, and simulate it."""
     round_trips: list[float] = []
 
@@ -142,7 +92,7 @@ def ours(job: Job) -> dict[str, Any]:
                     made += outcome.error is None
             return made, anyio.current_time() - began
 
-    with server(job) as (url, seen):
+    with server(serve, job) as (url, seen):
         made, seconds = anyio.run(batch, url)
     latencies, round_trip = seen.pop("latencies"), statistics.median(round_trips)
     same, best = (
@@ -161,7 +111,7 @@ def ours(job: Job) -> dict[str, Any]:
     }
 
 
-def official(job: Job) -> dict[str, Any]:
+def official(job: Run) -> dict[str, Any]:
     """Fan the official SDK out on threads."""
     from wavespeed import Client  # noqa: PLC0415 (a rival, not a dependency)
 
@@ -172,7 +122,7 @@ def official(job: Job) -> dict[str, Any]:
             return True
         return False
 
-    with server(job) as (url, seen), contextlib.redirect_stdout(io.StringIO()):
+    with server(serve, job) as (url, seen), contextlib.redirect_stdout(io.StringIO()):
         began = time.perf_counter()
         with ThreadPoolExecutor(job.threads) as pool:
             made = sum(pool.map(lambda number: run(url, number), range(job.prompts)))
@@ -185,7 +135,7 @@ def official(job: Job) -> dict[str, Any]:
     }
 
 
-def measure(job: Job) -> dict[str, Any]:
+def measure(job: Run) -> dict[str, Any]:
     """Make one run."""
     what = {"name": job.name, "mean": job.mean, "seed": job.seed, "prompts": job.prompts}
     return {**what, **(official if job.threads else ours)(job)}
@@ -194,22 +144,22 @@ def measure(job: Job) -> dict[str, Any]:
 # --- all of them ----------------------------------------------------------------------------------
 
 
-def all_jobs(options: argparse.Namespace) -> list[Job]:
+def all_jobs(options: argparse.Namespace) -> list[Run]:
     """List the runs, our longest ones first."""
     seeds = range(options.first, options.first + options.seeds)
     jobs = [
-        Job(mean, seed, options.prompts[seed % len(options.prompts)], options.scale)
+        Run(mean, seed, options.prompts[seed % len(options.prompts)], options.scale)
         for mean in sorted(options.latencies, reverse=True)
         for seed in seeds
     ]
     return jobs + [
-        Job(mean, options.first, options.official_prompts, options.scale, threads)
+        Run(mean, options.first, options.official_prompts, options.scale, threads)
         for mean in sorted(options.latencies, reverse=True)
         for threads in options.threads
     ]
 
 
-def run_all(jobs: list[Job], at_once: int) -> Iterator[dict[str, Any]]:
+def run_all(jobs: list[Run], at_once: int) -> Iterator[dict[str, Any]]:
     """Make all runs, each in a fresh process; tell of each on stderr."""
     with ProcessPoolExecutor(at_once, mp_context=SPAWN, max_tasks_per_child=1) as pool:
         runs = [pool.submit(measure, job) for job in jobs]

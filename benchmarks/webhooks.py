@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import statistics
 import sys
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from _account import Job, seen_by, server
 from anyio.abc import SocketAttribute
 from anyio.streams.buffered import BufferedByteReceiveStream
 from attrs import frozen
@@ -35,7 +35,6 @@ from wavespeed_async import (
     AsyncWaveSpeed,
     FluxDev,
     Limiter,
-    Limits,
     PredictionPolled,
     RequestAnswered,
     WebhookReceived,
@@ -48,55 +47,33 @@ if TYPE_CHECKING:
 
     from anyio.abc import SocketStream
 
-CV, PER, REQUESTS, POLL = 0.3, 60.0, 120, 1.0
+REQUESTS = 120
 SECRET = "whsec_of_the_benchmark"  # noqa: S105 (everybody may know it)
 TAKEN = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 LONGEST_HEAD = 16_384
-SPAWN = multiprocessing.get_context("spawn")
 
 
 @frozen
-class Job:
+class Run(Job):
     """Describe one run.
 
     Attributes:
-        mean: How long predictions take on average, in seconds.
-        seed: Where the emulator draws latencies and faults from.
-        prompts: How many there are.
-        scale: What all times are divided by.
         lost: The share of webhooks that never come.
         doubled: The share of those that come twice.
     """
 
-    mean: float
-    seed: int
-    prompts: int
-    scale: float
     lost: float
     doubled: float
-
-    @property
-    def limits(self) -> Limits:
-        """The documented limits at this scale."""
-        return Limits(per=PER / self.scale, min_poll_interval=POLL / self.scale)
-
-    def a_minute(self, pictures: int, seconds: float) -> float:
-        """Tell the pictures a minute of the account."""
-        return PER * pictures / (seconds * self.scale)
 
 
 # --- the API --------------------------------------------------------------------------------------
 
 
-def serve(control: Connection, job: Job) -> None:
+def serve(control: Connection, job: Run) -> None:
     """Serve until told to stop; then tell what was seen."""
     faults = Faults(seed=job.seed, lost_webhook=job.lost, duplicate_webhook=job.doubled)
     with Emulator(
-        per=PER / job.scale,
-        latency=job.mean / job.scale,
-        latency_cv=CV,
-        seed=job.seed,
-        pictures=False,
+        **job.settings,
         faults=faults,
         webhook_secret=SECRET,
         webhook_pause=1.0 / job.scale,
@@ -109,30 +86,11 @@ def serve(control: Connection, job: Job) -> None:
             if call.fault in found:
                 found[call.fault].append(numbers[call.prediction_id])
         seen = {
-            "latencies": [made.ready - made.created for made in emulator.predictions],
+            **seen_by(emulator),
             "lost": found["lost-webhook"],
             "doubled": found["duplicate-webhook"],
-            "requests": len(emulator.requests),
-            "refused": emulator.refused,
-            "most_in_window": emulator.most_requests_in_window,
-            "most_running": emulator.most_running,
         }
     control.send(seen)
-
-
-@contextmanager
-def server(job: Job) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Run the emulator in its own process; what it saw is there when the block has ended."""
-    control, other = SPAWN.Pipe()
-    process = SPAWN.Process(target=serve, args=(other, job))
-    process.start()
-    seen: dict[str, Any] = {}
-    try:
-        yield control.recv(), seen
-    finally:
-        control.send(None)
-        seen.update(control.recv())
-        process.join()
 
 
 # --- the application that is called ---------------------------------------------------------------
@@ -167,7 +125,7 @@ async def called(client: AsyncWaveSpeed) -> AsyncIterator[str]:
 # --- one run --------------------------------------------------------------------------------------
 
 
-async def batch(job: Job, url: str) -> dict[str, Any]:
+async def batch(job: Run, url: str) -> dict[str, Any]:
     """Make a batch by webhooks; answer what was seen."""
     round_trips: list[float] = []
     polls: list[bool] = []
@@ -201,9 +159,9 @@ async def batch(job: Job, url: str) -> dict[str, Any]:
     }
 
 
-def measure(job: Job) -> dict[str, Any]:
+def measure(job: Run) -> dict[str, Any]:
     """Make one run, and simulate it by ours and by the oracle."""
-    with server(job) as (url, seen):
+    with server(serve, job) as (url, seen):
         ours = anyio.run(batch, job, url)
     options: dict[str, Any] = {
         "lost": set(seen["lost"]),
@@ -288,7 +246,7 @@ def main() -> None:
     add("--first", type=int, default=1, help="the first seed")
     add("--json", type=Path, help="where to write all figures")
     options = parser.parse_args()
-    make = partial(Job, scale=options.scale, lost=options.lost, doubled=options.doubled)
+    make = partial(Run, scale=options.scale, lost=options.lost, doubled=options.doubled)
     runs = []
     for mean in options.latencies:
         for seed in range(options.first, options.first + options.seeds):

@@ -12,7 +12,7 @@ import pytest
 
 from tests.test_catalogue import client_of
 from tests.virtual import make_client, running
-from tests.wire import OTHER, Reply, data_of, page, refusal
+from tests.wire import OTHER, Flood, Reply, data_of, page, refusal
 from wavespeed_async import (
     APIConnectionError,
     APIResponseError,
@@ -156,23 +156,12 @@ async def test_an_answer_that_does_not_come_in_time_is_an_error(name: str) -> No
 @pytest.mark.parametrize("name", ["balance", "delete"])
 async def test_an_answer_of_any_size_takes_no_more_memory(name: str) -> None:
     """An endless answer where a number belongs is cut off at its bound."""
-    sent = 0
-
-    async def flood(_: httpx.Request) -> httpx.Response:
-        async def parts() -> Any:
-            nonlocal sent
-            while True:
-                await anyio.lowlevel.checkpoint()
-                sent += 2**16
-                yield bytes(2**16)
-
-        return httpx.Response(200, content=parts())
-
+    flood = Flood(2**16)
     client, _ = client_of(flood, max_retries=0)
     async with client:
         with pytest.raises(APIResponseError, match=f"larger than {LARGEST} bytes"):
             await CALLS[name](client)
-    assert sent <= LARGEST + 2 * 2**16
+    assert flood.sent <= LARGEST + 2 * flood.part
 
 
 # --- the list ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ BENCHMARKS = ROOT / "benchmarks"
 FIGURES = ROOT / "docs" / "throughput.json"
 WITH_OPTIONS = (
     "backends",
+    "cpu",
     "emulator",
     "files",
+    "house",
     "import_time",
     "large_batches",
     "processes",
@@ -82,6 +85,77 @@ def test_throughput(tmp_path: Path) -> None:
         assert row["lost"] == row["refused"] == 0
         assert row["ours"] > 0
         assert row["share_simulated"] > 0.3
+
+
+TINY = {
+    "__init__.py": """
+        \"\"\"Be small.\"\"\"
+        from tiny._errors import TinyError
+        from tiny._work import work
+        __all__ = ["TinyError", "work"]
+    """,
+    "_errors.py": """
+        # one of three comments, on two lines
+        class TinyError(ValueError):
+            \"\"\"Tell.\"\"\"
+            def why(self): return self  # undocumented
+        class TinyWarning(UserWarning): ...
+    """,
+    "_work.py": """
+        from . import _errors
+        def work():
+            \"\"\"Work.\"\"\"
+
+            # before it
+
+            from . import _late
+            return _late
+    """,
+    "_late.py": "from . import _circle",
+    "_circle.py": "import tiny._late",
+    "tests/__init__.py": "raise ZeroDivisionError",
+}
+
+
+def test_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package of five files, whose figures anyone can count, has them; the guide gets its row."""
+    for name, text in TINY.items():
+        path = tmp_path / "tiny" / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(textwrap.dedent(text).lstrip(), encoding="utf-8")
+    guide = tmp_path / "guide.md"
+    guide.write_text("A\n<!-- the house: begin -->\nold\n<!-- the house: end -->\nZ\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}")
+    for _ in range(2):
+        table = run(tmp_path, "house", "tiny", "nothing", "--json", "j", "--write", f"{guide}")
+    assert read(tmp_path / "j") == [
+        {
+            "package": "tiny",
+            "files": 5,
+            "lines": 19,
+            "function_median": 1.5,
+            "function_p90": 2,
+            "function_longest": 2,
+            "levels": 3,
+            "cycles": 1,
+            "comment_share": 2 / 19,
+            "exceptions": 1,
+            "documented_share": 2 / 3,
+        }
+    ]
+    assert "nothing is not installed" in table
+    [row] = [line for line in table.splitlines() if line.startswith("| files")]
+    assert row == "| files / lines | 5 / 19 |"
+    assert guide.read_text().startswith("A\n<!-- the house: begin -->\n|  | tiny |\n")
+    assert guide.read_text().endswith(" |\n<!-- the house: end -->\nZ\n")
+    assert guide.read_text().count("files / lines") == 1
+
+
+def test_the_guide_has_the_table_of_the_house() -> None:
+    """Where the session writes it, for this package and for each that it learnt from."""
+    guide = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    head = "|  | wavespeed_async | stamina | httpx | httpcore | h11 | anyio | aiolimiter |"
+    assert f"<!-- the house: begin -->\n{head}\n" in guide
 
 
 def test_processes(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.generated import model_of
 from tests.virtual import running
-from tests.wire import Api, Reply, real_loops, refusal, reply
+from tests.wire import Api, Flood, Reply, real_loops, refusal, reply
 from wavespeed_async import (
     APIConnectionError,
     APIResponseError,
@@ -375,20 +375,9 @@ def _options(name: Literal["asyncio", "trio"]) -> dict[str, Any]:
 @real_loops
 async def test_an_endless_catalogue_is_cut_off() -> None:
     """An answer without end is refused at its bound, and no more of it is kept."""
-    sent = 0
-
-    async def flood(_: httpx.Request) -> httpx.Response:
-        async def parts() -> Any:
-            nonlocal sent
-            while True:
-                await anyio.lowlevel.checkpoint()
-                sent += 2**20
-                yield bytes(2**20)
-
-        return httpx.Response(200, content=parts())
-
+    flood = Flood(2**20)
     client, _ = client_of(flood, max_retries=0)
     async with client:
         with pytest.raises(APIResponseError, match=f"larger than {LARGEST} bytes"):
             await client.models()
-    assert sent <= LARGEST + 2 * 2**20
+    assert flood.sent <= LARGEST + 2 * flood.part

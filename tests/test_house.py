@@ -25,6 +25,7 @@ PACKAGE = ROOT / NAME
 LAYERS = [
     "_version",
     "errors",
+    "_extras",
     "models",
     "_prediction",
     "_events",
@@ -64,7 +65,7 @@ LAYERS = [
 ]
 """Each file imports only from lines above its own; a package is one line."""
 
-BESIDE = {"emulator": {"_version", "errors", "models", "_prediction"}}
+BESIDE = {"emulator": {"_version", "errors", "_extras", "models", "_prediction"}}
 """What stands beside the stack, and all that it may share with it."""
 
 USERS_OF_BESIDE = {"emulator", "testing", "_pytest_plugin", "cli", "__main__"}

@@ -377,12 +377,10 @@ async def test_asyncios_own_cancelling_leaves_nothing(tmp_path: Path) -> None:
         assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
-@pytest.mark.parametrize("step", ["open", "_write", "_move"])
-async def test_a_thread_that_outlives_its_call_leaves_nothing_half(
-    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def cancelled_in_thread(
+    step: str, bench: Bench, folder: Path | Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long a thread takes that was cancelled, what stays is whole or nothing."""
+    """Cancel a save while a thread is in a step of it, and let that go on afterwards."""
     real = getattr(_files.Part, step)
     reached, go_on = threading.Event(), threading.Event()
 
@@ -392,15 +390,23 @@ async def test_a_thread_that_outlives_its_call_leaves_nothing_half(
         real(part, *args)
 
     monkeypatch.setattr(_files.Part, step, held)
-    monkeypatch.setattr(_files, "BUFFER", 100)
-    bench = Bench(Reply(PNG))
-    task = asyncio.ensure_future(bench.storage.save(finished(URL), tmp_path))
+    task = asyncio.ensure_future(bench.storage.save(finished(URL), folder))
     await asyncio.to_thread(reached.wait)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     go_on.set()
     await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
+@pytest.mark.parametrize("step", ["open", "_write", "_move"])
+async def test_a_thread_that_outlives_its_call_leaves_nothing_half(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a thread takes that was cancelled, what stays is whole or nothing."""
+    monkeypatch.setattr(_files, "BUFFER", 100)
+    await cancelled_in_thread(step, Bench(Reply(PNG)), tmp_path, monkeypatch)
     assert files(tmp_path) == []
 
 
@@ -795,22 +801,6 @@ async def test_a_thread_that_outlives_its_call_touches_nothing(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step that comes after the file was given up does nothing."""
-    real = getattr(_files.Part, step)
-    reached, go_on = threading.Event(), threading.Event()
-
-    def held(part: Any, *args: Any) -> None:
-        reached.set()
-        go_on.wait(5)
-        real(part, *args)
-
-    monkeypatch.setattr(_files.Part, step, held)
-    bench = Bench(Changed("ignored"))
     folder = Folder(tmp_path, metadata=True)
-    task = asyncio.ensure_future(bench.storage.save(finished(URL), folder))
-    await asyncio.to_thread(reached.wait)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    go_on.set()
-    await asyncio.sleep(0.05)
+    await cancelled_in_thread(step, Bench(Changed("ignored")), folder, monkeypatch)
     assert files(tmp_path) == []

@@ -7,7 +7,6 @@ import gzip
 import logging
 import pickle
 import socket
-import sys
 import threading
 import warnings
 from contextlib import asynccontextmanager
@@ -1292,19 +1291,6 @@ async def test_aiohttp_is_refused_under_trio() -> None:
     with pytest.raises(ConfigurationError, match="under asyncio only"):
         await send(bench)
     assert bench.in_flight == 0
-
-
-@on_asyncio
-@pytest.mark.parametrize("missing", ["aiohttp", "httpx_aiohttp"])
-async def test_without_aiohttp_the_error_says_how_to_install_it(
-    missing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The package that is lacking is named by the line for pip."""
-    monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.delitem(sys.modules, "wavespeed_async._aiohttp", raising=False)
-    bench = Bench(transport="aiohttp")
-    with pytest.raises(ConfigurationError, match=r"pip install 'wavespeed-async\[aiohttp\]'"):
-        await send(bench)
 
 
 def test_aiohttp_goes_on_in_a_second_loop(

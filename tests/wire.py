@@ -197,6 +197,29 @@ class Bench:
         return self.limiter.requests_used
 
 
+@define
+class Flood:
+    """Answer with zeros without end, some at a time, and count what was taken.
+
+    Attributes:
+        part: Bytes of each part.
+        sent: Bytes of all parts so far.
+    """
+
+    part: int
+    sent: int = 0
+
+    async def __call__(self, _: httpx.Request) -> httpx.Response:
+        """Begin an answer."""
+        return httpx.Response(200, content=self._parts())
+
+    async def _parts(self) -> AsyncGenerator[bytes]:
+        while True:
+            await anyio.lowlevel.checkpoint()
+            self.sent += self.part
+            yield bytes(self.part)
+
+
 Handler: TypeAlias = "Callable[[SocketStream, bytes], Awaitable[None]]"
 
 

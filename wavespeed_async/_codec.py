@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from wavespeed_async.models._images import LocalImage
 
 __all__ = [
-    "decode_answer",
     "decode_data",
     "decode_id",
     "decode_list",
@@ -304,25 +303,13 @@ def _succeeded(status: int) -> bool:
     return status // 100 == 2  # noqa: PLR2004 (the class of success: 200 to 299)
 
 
-def decode_answer(status: int, body: bytes, *, request: Request | None = None) -> Prediction:
-    """Take the prediction out of an answer's envelope.
-
-    Raises:
-        APIStatusError: As `decode_data`.
-        APIResponseError: As `decode_data` and `decode_prediction`.
-    """
-    return decode_prediction(decode_data(status, body), request=request, http_status=status)
-
-
 def decode_id(data: Mapping[str, Any]) -> str | None:
     """Find a usable id: one that is safe in a path and in a file's name."""
     found = data.get("id")
     return found if isinstance(found, str) and _ID.fullmatch(found) else None
 
 
-def decode_prediction(
-    data: Mapping[str, Any], *, request: Request | None = None, http_status: int = _SUCCESS
-) -> Prediction:
+def decode_prediction(data: Mapping[str, Any], *, request: Request | None = None) -> Prediction:
     """Read a prediction; what only decorates it (times, flags) is left empty where unreadable.
 
     Raises:
@@ -330,7 +317,7 @@ def decode_prediction(
     """
     identity, status = decode_id(data), data.get("status")
     if identity is None or not isinstance(status, str):
-        _refuse("no id or no status", http_status, _json(data).encode(), identity)
+        _refuse("no id or no status", _SUCCESS, _json(data).encode(), identity)
     model = data.get("model")
     return Prediction(
         id=identity,

@@ -17,6 +17,7 @@ import anyio
 from anyio import to_thread
 
 from wavespeed_async._events import PictureSaved, notify
+from wavespeed_async._extras import need
 from wavespeed_async._files import Memory, part_of, present
 from wavespeed_async._folder import Folder
 from wavespeed_async._metadata import parameters_of
@@ -26,7 +27,6 @@ from wavespeed_async.errors import (
     APIConnectionError,
     APIResponseError,
     APIStatusError,
-    ConfigurationError,
     InvalidRequestError,
     WaveSpeedError,
 )
@@ -137,11 +137,8 @@ class Storage:
             APIResponseError: The output is no image.
             InvalidRequestError, APIConnectionError, APIStatusError: As `read`.
         """
-        try:
+        with need("pillow", of="an output as an image"):
             from PIL import Image  # noqa: F401, PLC0415 (an extra, asked for before the fetch)
-        except ImportError as error:
-            message = "an output as an image needs: pip install 'wavespeed-async[pillow]'"
-            raise ConfigurationError(message) from error
         content = await self.read(prediction, number)
         try:
             return await to_thread.run_sync(_opened, content)

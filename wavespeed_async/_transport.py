@@ -39,6 +39,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from attrs import define, field, frozen
 
 from wavespeed_async._events import LimiterPaused, RequestAnswered, RequestSent, notify
+from wavespeed_async._extras import need
 from wavespeed_async._loops import LoopClock
 from wavespeed_async._retry import seconds_to_wait
 from wavespeed_async._version import __version__
@@ -607,11 +608,8 @@ def _aiohttp_client() -> tuple[type[httpx.AsyncClient], ContextVar[Callable[[], 
     if not hasattr(anyio.lowlevel.current_token().native_token, "call_soon"):
         message = 'transport="aiohttp" works under asyncio only; under trio leave it out'
         raise ConfigurationError(message)
-    try:
+    with need("aiohttp", of='transport="aiohttp"'):
         from wavespeed_async._aiohttp import Client, connected  # noqa: PLC0415 (an extra)
-    except ImportError as error:
-        message = "transport=\"aiohttp\" needs: pip install 'wavespeed-async[aiohttp]'"
-        raise ConfigurationError(message) from error
     return Client, connected
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
-import sys
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -351,41 +349,3 @@ def test_an_empty_secret_is_refused_at_once() -> None:
     for secret in ("", "whsec_"):
         with pytest.raises(ConfigurationError, match="secret is empty"):
             webhook_router(secret)
-
-
-# --- the extra -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("extra", "missing"),
-    [("fastapi", "fastapi"), ("fastapi", "sse_starlette"), ("aiohttp", "aiohttp_sse")],
-)
-def test_a_missing_extra_is_named(
-    monkeypatch: pytest.MonkeyPatch, extra: str, missing: str
-) -> None:
-    """Without one of its packages a backend says how to install them."""
-    name = f"wavespeed_async.backends.{extra}"
-    monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ConfigurationError, match=rf"pip install 'wavespeed-async\[{extra}\]'"):
-        importlib.import_module(name)
-
-
-@pytest.mark.parametrize(
-    ("extra", "missing"), [("fastapi", "fastapi.requests"), ("aiohttp", "aiohttp.web")]
-)
-def test_another_missing_module_is_no_missing_extra(
-    monkeypatch: pytest.MonkeyPatch, extra: str, missing: str
-) -> None:
-    """A module of something else that is missing is not blamed on the extra."""
-    name = f"wavespeed_async.backends.{extra}"
-    monkeypatch.delitem(sys.modules, name, raising=False)
-
-    class Broken:
-        def __getattr__(self, attribute: str) -> Any:
-            raise ModuleNotFoundError(name="something_else")
-
-    monkeypatch.setitem(sys.modules, missing.partition(".")[0], Broken())
-    with pytest.raises(ModuleNotFoundError) as raised:
-        importlib.import_module(name)
-    assert raised.value.name == "something_else"

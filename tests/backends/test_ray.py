@@ -6,7 +6,6 @@ Ray is the real one, a cluster of this machine alone.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
 import pickle
@@ -237,15 +236,6 @@ def test_what_no_account_is_called(name: Any) -> None:
     """An account's name is a plain word: it names an actor."""
     with pytest.raises(ConfigurationError, match="Account: name must be"):
         Account(name, folder="pictures")
-
-
-@pytest.mark.parametrize("missing", ["ray", "pyarrow"])
-def test_without_the_extra_it_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Ray the import says what to install."""
-    monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.delitem(sys.modules, module.__name__)
-    with pytest.raises(ConfigurationError, match=rf"needs {missing}.*wavespeed-async\[ray\]"):
-        importlib.import_module(module.__name__)
 
 
 # --- rows -----------------------------------------------------------------------------------------

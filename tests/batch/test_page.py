@@ -133,14 +133,6 @@ def test_a_page_of_somebody_else_stays(tmp_path: Path) -> None:
     ]
 
 
-def test_without_jinja2_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra the error says what to install."""
-    _page._template.cache_clear()
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'wavespeed-async\[cli\]'"):
-        write_page(write_journal(tmp_path / "journal.sqlite", []))
-
-
 # --- small copies ---------------------------------------------------------------------------------
 
 

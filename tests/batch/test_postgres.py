@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 import time
 import traceback
 from contextlib import contextmanager
@@ -111,17 +110,6 @@ def test_a_path_that_looks_like_an_address_is_a_path(tmp_path: Path) -> None:
     assert folder_of(tmp_path / "j", "out") == tmp_path
     assert str(folder_of("postgresql://db/app", "out")) == "out"
     assert str(folder_of("postgresql://db/app")) == "."
-
-
-def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without psycopg the error says what to install; nothing else needs it."""
-    for name in [*sys.modules]:
-        if name.startswith("wavespeed_async.batch.postgres"):
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("wavespeed_async.batch.postgres")
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'wavespeed-async\[postgres\]'"):
-        store_of("postgresql://db/app")
 
 
 # --- the password --------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import pytest
 
 from tests.cli.conftest import Cli, interrupt, once, results
 from wavespeed_async import Limits, __version__
-from wavespeed_async.cli import _app, _demo, _emulator, _fields, main
+from wavespeed_async.cli import _demo, _emulator, _fields, main
 from wavespeed_async.models import FluxDev, FluxDevLora, Request, request_classes
 
 KNOWN = request_classes()
@@ -251,47 +251,6 @@ def test_the_page_of_the_demonstration_tells_of_failures(
 
 
 # --- what belongs to none of them ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["cyclopts", "rich"])
-def test_without_the_extra_it_is_named(
-    name: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a library of the extra, one line says how to install it."""
-    for module in [*sys.modules]:
-        if module.startswith("wavespeed_async.cli._") and not module.endswith("_output"):
-            monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, name, None)
-    if name == "rich":
-        monkeypatch.setitem(sys.modules, "rich.console", None)
-    ran = cli("models")
-    assert ran.code == 2
-    (line,) = ran.err.splitlines()
-    assert "pip install 'wavespeed-async[cli]'" in line
-    assert name in line
-
-
-def test_without_the_emulators_extra_it_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a library of the emulator, one line says how to install it."""
-    for module in [*sys.modules]:
-        if module.startswith(("wavespeed_async.emulator", "wavespeed_async.cli._emulator")):
-            monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    ran = cli("emulator")
-    assert ran.code == 2
-    (line,) = ran.err.splitlines()
-    assert "pip install 'wavespeed-async[emulator]'" in line
-
-
-def test_another_missing_module_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module that no extra brings is not blamed on one."""
-
-    def broken(_: object) -> int:
-        raise ModuleNotFoundError(name="something")
-
-    monkeypatch.setattr(_app, "call", broken)
-    with pytest.raises(ModuleNotFoundError):
-        main(["models"])
 
 
 def test_python_m_is_the_same(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -310,13 +309,6 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], message
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert "s3cret" not in repr(RedisDeliveries(**usual))
-
-
-def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says what to install."""
-    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'wavespeed-async\[redis\]'"):
-        RedisDeliveries("redis://host", account="studio")
 
 
 def test_under_trio_it_says_so() -> None:

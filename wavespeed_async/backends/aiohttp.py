@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from wavespeed_async._client import AsyncWaveSpeed
+from wavespeed_async._extras import need
 from wavespeed_async.backends._problems import MEDIA_TYPE, Problem, problem_of, tell
 from wavespeed_async.backends._progress import PING, SEND_TIMEOUT, Progress, Step, check_method
 from wavespeed_async.backends._webhook import (
@@ -32,18 +33,11 @@ from wavespeed_async.backends._webhook import (
     arrived,
     check_secret,
 )
-from wavespeed_async.errors import ConfigurationError, WaveSpeedError
+from wavespeed_async.errors import WaveSpeedError
 
-try:
+with need("aiohttp", of=__name__):
     from aiohttp import web
     from aiohttp_sse import EventSourceResponse
-except ModuleNotFoundError as _error:
-    if (_error.name or "").partition(".")[0] not in {"aiohttp", "aiohttp_sse"}:
-        raise
-    _message = (
-        f"this needs {_error.name}, which is not installed: pip install 'wavespeed-async[aiohttp]'"
-    )
-    raise ConfigurationError(_message) from _error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 
 from wavespeed_async._client import AsyncWaveSpeed
+from wavespeed_async._extras import need
 from wavespeed_async.backends._problems import MEDIA_TYPE, Problem, problem_of, tell
 from wavespeed_async.backends._progress import PING, SEND_TIMEOUT, Progress, Step, check_method
 from wavespeed_async.backends._webhook import (
@@ -35,19 +36,12 @@ from wavespeed_async.backends._webhook import (
 )
 from wavespeed_async.errors import ConfigurationError, WaveSpeedError
 
-try:
+with need("fastapi", of=__name__):
     from fastapi import APIRouter, Depends, FastAPI
     from fastapi.requests import HTTPConnection  # noqa: TC002 (FastAPI reads it from annotations)
     from fastapi.responses import Response
     from sse_starlette import EventSourceResponse
     from starlette.requests import ClientDisconnect
-except ModuleNotFoundError as _error:
-    if (_error.name or "").partition(".")[0] not in {"fastapi", "sse_starlette", "starlette"}:
-        raise
-    _message = (
-        f"this needs {_error.name}, which is not installed: pip install 'wavespeed-async[fastapi]'"
-    )
-    raise ConfigurationError(_message) from _error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable

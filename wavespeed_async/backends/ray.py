@@ -30,20 +30,16 @@ from anyio import to_thread
 from attrs import evolve, field, frozen
 
 from wavespeed_async._client import KEY_VARIABLE, AsyncWaveSpeed
+from wavespeed_async._extras import need
 from wavespeed_async.backends.shards import Shards
 from wavespeed_async.errors import ConfigurationError, InvalidRequestError, shown
 from wavespeed_async.limits import Limits
 from wavespeed_async.models import RawRequest
 
-try:
+with need("ray", of=__name__):
     import pyarrow as pa
     import ray
     from pyarrow import parquet
-except ModuleNotFoundError as _error:
-    _message = (
-        f"this needs {_error.name}, which is not installed: pip install 'wavespeed-async[ray]'"
-    )
-    raise ConfigurationError(_message) from _error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

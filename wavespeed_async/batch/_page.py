@@ -19,6 +19,7 @@ from urllib.parse import quote
 import anyio
 from anyio import from_thread, to_thread
 
+from wavespeed_async._extras import need
 from wavespeed_async.batch._order import write_whole
 from wavespeed_async.batch._place import folder_of
 from wavespeed_async.batch._plots import plots
@@ -267,13 +268,8 @@ def _template() -> Template:
     Raises:
         ConfigurationError: Jinja2 is missing.
     """
-    try:
+    with need("cli", of="the page"):
         from jinja2 import Environment  # noqa: PLC0415 (an extra)
-    except ModuleNotFoundError as error:
-        message = (
-            "the page needs jinja2, which is not installed: pip install 'wavespeed-async[cli]'"
-        )
-        raise ConfigurationError(message) from error
     text = files("wavespeed_async.batch").joinpath("page.html.j2").read_text("utf-8")
     return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
+from wavespeed_async._extras import need
 from wavespeed_async.batch._sqlite import SqliteStore
 from wavespeed_async.batch._sqlite_file import SqliteSource
-from wavespeed_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import os
@@ -100,12 +100,6 @@ def _postgres() -> ModuleType:
     Raises:
         ConfigurationError: It is not installed.
     """
-    try:
+    with need("postgres", of="a journal in PostgreSQL"):
         from wavespeed_async.batch import postgres  # noqa: PLC0415 (an extra)
-    except ImportError as error:  # psycopg itself, or the library that it speaks through
-        message = (
-            "a journal in PostgreSQL needs psycopg, which is not installed: "
-            "pip install 'wavespeed-async[postgres]'"
-        )
-        raise ConfigurationError(message) from error
     return postgres

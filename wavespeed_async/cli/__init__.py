@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from wavespeed_async._extras import need
 from wavespeed_async.cli import _output
 from wavespeed_async.errors import ConfigurationError, InvalidRequestError
 
@@ -46,15 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str]) -> int:
-    try:
+    with need("cli", of="the command line"):
         from wavespeed_async.cli._app import call  # noqa: PLC0415 (needs the extra)
 
-        return call(arguments)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"cyclopts", "jinja2", "rich"}:
-            raise
-        message = (
-            f"the command line needs {error.name}, which is not installed: "
-            "pip install 'wavespeed-async[cli]'"
-        )
-        raise ConfigurationError(message) from error
+    return call(arguments)

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, validators
 
 from wavespeed_async._codec import request_from
 from wavespeed_async._contents import looked_at
+from wavespeed_async._extras import need
 from wavespeed_async._folder import Existing, Folder
 from wavespeed_async._version import __version__
 from wavespeed_async.batch import is_address, read_report, wanted, write_page
@@ -345,7 +346,8 @@ def demo(*, out: Path = Path("demo")) -> int:
     Args:
         out: Folder for all that.
     """
-    from wavespeed_async.cli._demo import show_all  # noqa: PLC0415 (needs more extras)
+    with need("cli", of="the demo"):
+        from wavespeed_async.cli._demo import show_all  # noqa: PLC0415 (needs more extras)
 
     return run_until_signal(partial(show_all, out))
 

@@ -23,6 +23,7 @@ import anyio
 from anyio.lowlevel import current_token
 
 from wavespeed_async._codec import decode_prediction
+from wavespeed_async._extras import need
 from wavespeed_async.errors import APIResponseError, ConfigurationError, DeliveryError
 
 if TYPE_CHECKING:
@@ -256,13 +257,10 @@ class RedisDeliveries:
 
 def _client(url: str) -> Redis:
     """Make the client; it connects when it is used."""
-    try:
+    with need("redis", of="RedisDeliveries"):
         from redis.asyncio import Redis  # noqa: PLC0415 (an extra)
         from redis.asyncio.retry import Retry  # noqa: PLC0415 (as above)
         from redis.backoff import NoBackoff  # noqa: PLC0415 (as above)
-    except ImportError as error:
-        message = "RedisDeliveries needs: pip install 'wavespeed-async[redis]'"
-        raise ConfigurationError(message) from error
     try:
         client: Redis = Redis.from_url(
             url,

@@ -10,11 +10,9 @@ rest of the package: it shares the words and the request classes, never the read
 JSON, so that a mistake in one of them cannot agree with itself.
 """
 
-from wavespeed_async.errors import ConfigurationError
+from wavespeed_async._extras import need
 
-_EXTRA = {"PIL", "jinja2", "python_multipart", "starlette", "uvicorn"}
-
-try:
+with need("emulator", of="the emulator"):
     import python_multipart  # noqa: F401 (starlette wants it for forms, and says so late)
 
     from wavespeed_async.emulator._emulator import Emulator
@@ -27,14 +25,6 @@ try:
     )
     from wavespeed_async.emulator._settings import Settings
     from wavespeed_async.emulator._wishes import OUTCOMES, SHAPES
-except ModuleNotFoundError as _error:
-    if (_error.name or "").partition(".")[0] not in _EXTRA:
-        raise
-    _message = (
-        f"the emulator needs {_error.name}, which is not installed: "
-        "pip install 'wavespeed-async[emulator]'"
-    )
-    raise ConfigurationError(_message) from _error
 
 __all__ = [
     "FAULTS",

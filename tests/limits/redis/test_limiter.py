@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import math
 import os
-import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -768,28 +766,6 @@ async def test_under_trio_it_says_so(anyio_backend: str) -> None:
     limiter = RedisLimiter("redis://host", account="a")
     with pytest.raises(ConfigurationError, match="asyncio only"):
         await limiter.acquire()
-
-
-def _forget(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    """Make the package be imported anew, without a module."""
-    for name in [*sys.modules]:
-        if name.startswith("wavespeed_async.limits.redis"):
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, missing, None)
-
-
-def test_without_the_package_it_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extra is named."""
-    _forget(monkeypatch, "redis.asyncio")
-    with pytest.raises(ConfigurationError, match=r"pip install 'wavespeed-async\[redis\]'"):
-        importlib.import_module("wavespeed_async.limits.redis")
-
-
-def test_another_missing_module_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module of the package itself that is missing is not blamed on the extra."""
-    _forget(monkeypatch, "wavespeed_async.limits.redis._leases")
-    with pytest.raises(ModuleNotFoundError):
-        importlib.import_module("wavespeed_async.limits.redis")
 
 
 # --- with clients ---------------------------------------------------------------------------------

@@ -12,17 +12,9 @@ Every process that is given the same Redis, account and limits shares them. It n
 
 from __future__ import annotations
 
-from wavespeed_async.errors import ConfigurationError
+from wavespeed_async._extras import need
 
-try:
+with need("redis", of="RedisLimiter"):
     from wavespeed_async.limits.redis._limiter import RedisLimiter
-except ModuleNotFoundError as _error:
-    if (_error.name or "").partition(".")[0] != "redis":
-        raise
-    _message = (
-        f"RedisLimiter needs {_error.name}, which is not installed: "
-        "pip install 'wavespeed-async[redis]'"
-    )
-    raise ConfigurationError(_message) from _error
 
 __all__ = ["RedisLimiter"]
