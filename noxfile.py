@@ -83,6 +83,7 @@ def types(session: nox.Session) -> None:
     install_wheel(session)
     session.run("mypy")
     session.run("pyright", "--verifytypes", "wavespeed_async", "--ignoreexternal", env=INSTALLED)
+    session.run("pyright", "tests/typed/public.py", env=INSTALLED)
 
 
 @nox.session

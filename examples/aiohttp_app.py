@@ -4,8 +4,8 @@
     python examples/aiohttp_app.py
     curl -N -d 'a lighthouse at dusk' http://127.0.0.1:8080/pictures
 
-Without a key of your own set WAVESPEED_API_KEY to anything, and WAVESPEED_BASE_URL to the address
-that `wavespeed-async emulator` prints.
+Without a key: start `wavespeed-async emulator --port 8765` in another terminal, and put
+WAVESPEED_API_KEY=any WAVESPEED_BASE_URL=http://127.0.0.1:8765 before the command.
 """
 
 from __future__ import annotations

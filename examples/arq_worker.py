@@ -8,6 +8,9 @@ the next one is handed its jobs again, and goes on from their journals.
 
 A shard belongs to the account that has begun it. So each account has a queue and a folder of its
 own, and one worker: `--queue second` in both commands, and the second key in the worker's.
+
+Without a key: start `wavespeed-async emulator --port 8765` in another terminal, and put
+WAVESPEED_API_KEY=any WAVESPEED_BASE_URL=http://127.0.0.1:8765 before the command of the worker.
 """
 
 from __future__ import annotations

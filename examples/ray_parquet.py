@@ -8,6 +8,9 @@ any moment, the same command goes on from the journals, and pays for nothing twi
 
 The files of the input have the column `prompt`; those of the output have that, and what `Pictures`
 adds.
+
+Without a key: start `wavespeed-async emulator --port 8765` in another terminal, and put
+WAVESPEED_API_KEY=any WAVESPEED_BASE_URL=http://127.0.0.1:8765 before the command.
 """
 
 from __future__ import annotations

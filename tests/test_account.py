@@ -318,8 +318,8 @@ async def test_predictions_expire_after_seven_days() -> None:
     [
         FluxDev(prompt="a"),
         FluxReduxDev(image=IMAGE),
-        RawRequest("wavespeed-ai/flux-schnell", {"prompt": "a"}),
-        RawRequest("wavespeed-ai/flux-schnell", {"prompt": "a"}, version="v2"),
+        RawRequest("wavespeed-ai/flux-dev-ultra-fast", {"prompt": "a"}),
+        RawRequest("wavespeed-ai/flux-dev-ultra-fast", {"prompt": "a"}, version="v2"),
     ],
     ids=["v2", "v3", "raw", "raw-v2"],
 )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from wavespeed_async._events import Event
     from wavespeed_async.emulator import Emulator
 
-SCHNELL = "wavespeed-ai/flux-schnell"
+ULTRA_FAST = "wavespeed-ai/flux-dev-ultra-fast"
 ENTRY: dict[str, Any] = {
     "model_id": "a/b",
     "name": "A B",
@@ -98,12 +98,12 @@ async def test_models_are_listed_and_typed() -> None:
     """`models()` tells what the API says of each model, schema and all."""
     async with running() as (client, _):
         models = {model.id: model for model in await client.models()}
-    flux = models[SCHNELL]
-    assert (flux.name, flux.type, flux.base_price) == (SCHNELL, "text-to-image", 0.005)
-    assert flux.api_path == f"/api/v3/{SCHNELL}"
+    flux = models[ULTRA_FAST]
+    assert (flux.name, flux.type, flux.base_price) == (ULTRA_FAST, "text-to-image", 0.005)
+    assert flux.api_path == f"/api/v3/{ULTRA_FAST}"
     assert flux.request_schema["properties"]["size"]["default"] == "1024*1024"
-    assert flux.matches("FEW steps schnell")
-    assert not flux.matches("few elephants")
+    assert flux.matches("ULTRA fast dev")
+    assert not flux.matches("fast elephants")
     again = pickle.loads(pickle.dumps(flux))  # noqa: S301 (made here)
     assert again == flux
     assert hash(again) == hash(flux)
@@ -204,7 +204,7 @@ async def test_a_raw_request_is_checked_before_it_is_sent(
     fields: dict[str, Any], field: str, words: str
 ) -> None:
     """What the model would drop or refuse never leaves: run, submit, price and check refuse it."""
-    request = RawRequest(SCHNELL, fields)
+    request = RawRequest(ULTRA_FAST, fields)
     async with running() as (client, emulator):
         for call in (client.run, client.submit, client.price, client.check):
             with pytest.raises(InvalidRequestError) as caught:
@@ -212,15 +212,15 @@ async def test_a_raw_request_is_checked_before_it_is_sent(
             assert caught.value.field == field
             assert words in str(caught.value)
         with pytest.raises(InvalidRequestError):
-            await client.run(SCHNELL, **fields)
+            await client.run(ULTRA_FAST, **fields)
         assert {record.path for record in emulator.requests} == {"/api/v3/models"}
         assert len(emulator.requests) == 1
 
 
 async def test_a_batch_asks_once() -> None:
     """A batch of raw requests asks for the catalogue once; the misspelt ones fail, unsent."""
-    good = [RawRequest(SCHNELL, {"prompt": str(n)}) for n in range(30)]
-    bad = [RawRequest(SCHNELL, {"promt": str(n)}) for n in range(5)]
+    good = [RawRequest(ULTRA_FAST, {"prompt": str(n)}) for n in range(30)]
+    bad = [RawRequest(ULTRA_FAST, {"promt": str(n)}) for n in range(5)]
     async with running() as (client, emulator):
         outcomes = await client.run_all([*good, *bad])
     assert [outcome.error is None for outcome in outcomes] == [True] * 30 + [False] * 5
@@ -238,7 +238,7 @@ async def test_typed_requests_ask_for_nothing() -> None:
 
 async def test_the_check_can_be_switched_off() -> None:
     """With `check_raw=False` nothing is asked for and nothing refused."""
-    request = RawRequest(SCHNELL, {"promt": "a"})
+    request = RawRequest(ULTRA_FAST, {"promt": "a"})
     async with running(client={"check_raw": False}) as (client, emulator):
         await client.run(request)
         await client.price(request)
@@ -252,7 +252,7 @@ async def test_the_catalogue_counts_in_the_limiter() -> None:
     limiter = Limiter(Limits(requests=2, per=60.0))
     async with running(limiter, requests=2) as (client, emulator):
         start = anyio.current_time()
-        await client.run(SCHNELL, prompt="a")
+        await client.run(ULTRA_FAST, prompt="a")
         assert anyio.current_time() - start >= 60.0
         assert emulator.refused == 0
 
@@ -338,10 +338,10 @@ async def test_what_cannot_be_had_is_an_error_for_those_who_ask_for_it() -> None
 async def test_a_short_form_runs_any_model() -> None:
     """A model's id and its fields are a request: typed where there is a class, else raw."""
     async with running() as (client, emulator):
-        one = await client.run(SCHNELL, prompt="a", seed=3)
+        one = await client.run(ULTRA_FAST, prompt="a", seed=3)
         two = await client.run("flux-dev", prompt="b", timeout=100.0)
-        three = await client.submit(SCHNELL, prompt="c")
-        assert one.request == RawRequest(SCHNELL, {"prompt": "a", "seed": 3})
+        three = await client.submit(ULTRA_FAST, prompt="c")
+        assert one.request == RawRequest(ULTRA_FAST, {"prompt": "a", "seed": 3})
         assert isinstance(two.request, FluxDev)
         await client.wait(three)
         assert len(emulator.predictions) == 3

@@ -275,7 +275,7 @@ async def test_seeds_can_be_left_to_the_server() -> None:
 async def test_raw_request_runs_any_model() -> None:
     """A model without a class runs with the fields that it is given."""
     async with running() as (client, emulator):
-        request = RawRequest("wavespeed-ai/flux-schnell", {"prompt": "x", "seed": 7})
+        request = RawRequest("wavespeed-ai/flux-dev-ultra-fast", {"prompt": "x", "seed": 7})
         prediction = await client.run(request)
     assert prediction.outputs
     assert emulator.predictions[0].fields == {"prompt": "x", "seed": 7}

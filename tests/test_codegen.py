@@ -60,7 +60,7 @@ def _unregistered() -> Iterator[None]:
 
 @pytest.mark.parametrize("cls", OWN, ids=lambda cls: str(cls.model))
 def test_the_catalogue_gives_the_classes_of_this_package(cls: type[Request]) -> None:
-    """Of the five models the generator makes the same fields, defaults, ranges and types."""
+    """Of each model the generator makes the same fields, defaults, ranges and types."""
     (model,) = [model for model in MODELS if model.id == cls.model]
     (made,) = classes_of(model).values()
     assert made.__name__ == cls.__name__
@@ -119,7 +119,7 @@ def test_generated_classes_do_not_replace_those_of_this_package() -> None:
     """A class of a user's own is found by its model, but never in the place of ours."""
     made = classes_of(*MODELS)
     assert request_class("flux-dev") is FluxDev
-    assert request_class("flux-schnell") is made["wavespeed-ai/flux-schnell"]
+    assert request_class("flux-dev-ultra-fast") is made["wavespeed-ai/flux-dev-ultra-fast"]
 
 
 # --- source --------------------------------------------------------------------------------------
@@ -131,8 +131,8 @@ def test_the_source_is_typed_and_formatted(tmp_path: Path) -> None:
     file.write_text(source_of(MODELS), encoding="utf-8")
     user = tmp_path / "user.py"
     user.write_text(
-        "from generated import FluxSchnell, OddFields\n\n"
-        'one = FluxSchnell(prompt="a", size=(512, 512), seed=None)\n'
+        "from generated import FluxDevUltraFast, OddFields\n\n"
+        'one = FluxDevUltraFast(prompt="a", size=(512, 512), seed=None)\n'
         'two = OddFields(prompt="a", class_="b")\n',
         encoding="utf-8",
     )

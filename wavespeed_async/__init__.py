@@ -50,18 +50,8 @@ from wavespeed_async.errors import (
     WebhookVerificationError,
 )
 from wavespeed_async.limits import Limiter, Limits
-from wavespeed_async.models import (
-    FluxDev,
-    FluxDevLora,
-    FluxFillDev,
-    FluxKontextDevMulti,
-    FluxReduxDev,
-    ImageSource,
-    Inline,
-    Lora,
-    RawRequest,
-    Request,
-)
+from wavespeed_async.models import ImageSource, Inline, Lora, RawRequest, Request, _known
+from wavespeed_async.models._known import *  # noqa: F403 (the list itself says what is in it)
 
 __all__ = [
     "APIConnectionError",
@@ -75,11 +65,6 @@ __all__ = [
     "DeliveryError",
     "Estimate",
     "Event",
-    "FluxDev",
-    "FluxDevLora",
-    "FluxFillDev",
-    "FluxKontextDevMulti",
-    "FluxReduxDev",
     "Folder",
     "ImageSource",
     "ImageUploaded",
@@ -125,3 +110,5 @@ __all__ = [
     "WebhookVerificationError",
     "__version__",
 ]
+__all__ += _known.__all__
+list.sort(__all__)  # type checkers would give up on `__all__.sort()`

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import math
 import os
 import random
 import secrets
 import warnings
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, overload
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -48,18 +47,12 @@ from wavespeed_async.batch import (
 from wavespeed_async.batch import estimate as estimate_of
 from wavespeed_async.errors import APIConnectionError, ConfigurationError, InvalidRequestError
 from wavespeed_async.limits import Limiter, Limits
-from wavespeed_async.models import (
-    FluxDev,
-    FluxDevLora,
-    FluxFillDev,
-    FluxKontextDevMulti,
-    FluxReduxDev,
-    Request,
-)
+from wavespeed_async.models import Request
+from wavespeed_async.models._known import ModelMethods
 from wavespeed_async.webhooks import TOLERANCE, check_url, verify
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
     from types import TracebackType
@@ -90,36 +83,6 @@ BEHIND = 1
 AT_ONCE = 256 * 1024
 """Bytes of a webhook that are verified on the event loop, in a millisecond; pictures in base64 have
 more, and go to a thread."""
-
-P = ParamSpec("P")
-
-
-def _takes_fields_of(
-    request_class: Callable[P, Request],
-) -> Callable[
-    [Callable[[AsyncWaveSpeed, Request], Coroutine[Any, Any, Prediction]]],
-    Callable[Concatenate[AsyncWaveSpeed, P], Coroutine[Any, Any, Prediction]],
-]:
-    """Let a method that runs a request take the request class's fields instead.
-
-    The method has the class's own signature: no field is written twice.
-    """
-
-    def decorate(
-        run: Callable[[AsyncWaveSpeed, Request], Coroutine[Any, Any, Prediction]],
-    ) -> Callable[Concatenate[AsyncWaveSpeed, P], Coroutine[Any, Any, Prediction]]:
-        @wraps(run)
-        async def method(self: AsyncWaveSpeed, /, *args: P.args, **kwargs: P.kwargs) -> Prediction:
-            return await run(self, request_class(*args, **kwargs))
-
-        fields = inspect.signature(request_class)
-        itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        method.__signature__ = fields.replace(  # type: ignore[attr-defined]  # inspect reads it
-            parameters=[itself, *fields.parameters.values()], return_annotation=Prediction
-        )
-        return method
-
-    return decorate
 
 
 @frozen
@@ -204,7 +167,7 @@ class _Account:
         return await self.poller.wait(prediction, turn, attended=True)
 
 
-class AsyncWaveSpeed:
+class AsyncWaveSpeed(ModelMethods):
     """Make pictures through one account of the WaveSpeedAI API, within its limits.
 
     Use it as an async context manager, or call `aclose`. Clients of one process that use the same
@@ -348,46 +311,6 @@ class AsyncWaveSpeed:
         return self._account.poller.rule
 
     # --- one request -----------------------------------------------------------------------------
-
-    @_takes_fields_of(FluxDev)
-    async def flux_dev(self, request: Request) -> Prediction:
-        """Make pictures from a prompt, or from a picture and a prompt.
-
-        Takes the fields of `FluxDev`, and answers or raises as `run` does.
-        """
-        return await self.run(request)
-
-    @_takes_fields_of(FluxDevLora)
-    async def flux_dev_lora(self, request: Request) -> Prediction:
-        """Make pictures from a prompt with LoRAs, or transform a picture or its masked part.
-
-        Takes the fields of `FluxDevLora`, and answers or raises as `run` does.
-        """
-        return await self.run(request)
-
-    @_takes_fields_of(FluxReduxDev)
-    async def flux_redux(self, request: Request) -> Prediction:
-        """Make variations of a picture.
-
-        Takes the fields of `FluxReduxDev`, and answers or raises as `run` does.
-        """
-        return await self.run(request)
-
-    @_takes_fields_of(FluxFillDev)
-    async def flux_fill(self, request: Request) -> Prediction:
-        """Fill the white part of a mask in a picture, as a prompt says.
-
-        Takes the fields of `FluxFillDev`, and answers or raises as `run` does.
-        """
-        return await self.run(request)
-
-    @_takes_fields_of(FluxKontextDevMulti)
-    async def flux_kontext_multi(self, request: Request) -> Prediction:
-        """Edit and combine pictures as a prompt says.
-
-        Takes the fields of `FluxKontextDevMulti`, and answers or raises as `run` does.
-        """
-        return await self.run(request)
 
     @overload
     async def run(

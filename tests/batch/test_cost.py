@@ -70,13 +70,16 @@ async def test_an_estimate_asks_once_for_each_kind() -> None:
     """The cost is that of all requests, each kind's price is asked for once, nothing submitted."""
     emulator = small()
     requests: list[Request | str] = [FluxDev(prompt=f"{n}", seed=n) for n in range(200)]
-    requests += [FluxDev(prompt="two", num_images=2), RawRequest("wavespeed-ai/flux-schnell", {})]
+    requests += [
+        FluxDev(prompt="two", num_images=2),
+        RawRequest("wavespeed-ai/flux-dev-ultra-fast", {}),
+    ]
     requests += ["0" * 32]
     async with client_of(emulator) as client:
         found = await client.estimate(requests)
     assert found.cost == pytest.approx(200 * 0.012 + 0.024 + 0.005)
     assert (found.count, found.unpriced, found.currency) == (202, 0, "USD")
-    assert found.models == {"wavespeed-ai/flux-dev": 201, "wavespeed-ai/flux-schnell": 1}
+    assert found.models == {"wavespeed-ai/flux-dev": 201, "wavespeed-ai/flux-dev-ultra-fast": 1}
     assert found.trouble is None
     assert (asked(emulator), len(emulator.predictions)) == (3, 0)
 

@@ -429,7 +429,7 @@ async def test_what_is_lost_again_and_again_is_told(journal: Path) -> None:
 
 async def test_several_of_a_kind_are_left_to_the_user(journal: Path) -> None:
     """Where the list has more of a kind than are missing, none is taken, and their ids are told."""
-    request = RawRequest("wavespeed-ai/flux-schnell", {"prompt": "a"})
+    request = RawRequest("wavespeed-ai/flux-dev-ultra-fast", {"prompt": "a"})
     async with serving() as emulator:
         async with client_of(emulator) as client:
             await client.submit(request)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from wavespeed_async.emulator import Emulator
 
-SCHNELL = "wavespeed-ai/flux-schnell"
+ULTRA_FAST = "wavespeed-ai/flux-dev-ultra-fast"
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_the_balance_and_prices(cli: Cli) -> None:
     assert cli("price", "flux-dev", "--num-images", "3").out == "0.0360 USD\n"
     lora = cli("price", "flux-dev-lora", "--prompt", "a", "--loras", "x/y:1;x/z:0.5")
     assert lora.out == "0.0150 USD\n"
-    assert cli("price", SCHNELL, "--prompt", "a", "--num-images", "2").out == "0.0100 USD\n"
+    assert cli("price", ULTRA_FAST, "--prompt", "a", "--num-images", "2").out == "0.0100 USD\n"
 
 
 def test_a_discount_is_told(cli: Cli, emulator: Emulator) -> None:
@@ -42,16 +42,16 @@ def test_a_discount_is_told(cli: Cli, emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["price", SCHNELL, "--promt", "a"], "did you mean prompt?"),
+        (["price", ULTRA_FAST, "--promt", "a"], "did you mean prompt?"),
         (["price", "flux-dev", "--num-images", "5"], "from 1 to 4"),
         (["price", "flux-devv"], "there is no model 'flux-devv'"),
         (["codegen"], "either the ids of models, or --all"),
         (["codegen", "flux-dev", "--all"], "either the ids of models, or --all"),
-        (["codegen", "flux-schnel"], "did you mean wavespeed-ai/flux-schnell"),
+        (["codegen", "flux-dev-ultra-fas"], "did you mean wavespeed-ai/flux-dev-ultra-fast"),
         (["codegen", "zzz"], "the catalogue has no model 'zzz'"),
         (["predictions", "--limit", "0"], "Must be >= 1"),
         (["predictions", "--status", ""], "status must be"),
-        (["run", SCHNELL, "--promt", "a"], "did you mean prompt?"),
+        (["run", ULTRA_FAST, "--promt", "a"], "did you mean prompt?"),
     ],
     ids=str,
 )
@@ -69,11 +69,11 @@ def test_a_raw_request_of_a_file_is_checked_first(
     cli: Cli, emulator: Emulator, tmp_path: Path
 ) -> None:
     """One misspelt field of a model without a class, and nothing of the batch is sent."""
-    requests = [{"model": SCHNELL, "prompt": "a"}, {"model": SCHNELL, "promt": "b"}]
+    requests = [{"model": ULTRA_FAST, "prompt": "a"}, {"model": ULTRA_FAST, "promt": "b"}]
     file = write_jsonl(tmp_path / "requests.jsonl", requests)
     ran = cli("batch", file, *to(emulator))
     assert ran.code == 2
-    assert "line 2: wavespeed-ai/flux-schnell: 'promt'" in ran.err
+    assert "line 2: wavespeed-ai/flux-dev-ultra-fast: 'promt'" in ran.err
     assert emulator.predictions == ()
     file = write_jsonl(tmp_path / "requests.jsonl", requests[:1])
     for _ in range(2):  # the second time it goes on, and checks nothing
@@ -112,10 +112,10 @@ def test_models_of_the_api_are_searched(
     found = cli("models", "--search", "VIDEO short")
     assert found.code == 0
     assert "wavespeed-ai/wan-2.1/t2v-480p" in found.out
-    assert SCHNELL not in found.out
-    assert SCHNELL in cli("models", "--all").out
-    (told,) = json.loads(cli("models", "--search", "schnell", "--json").out)
-    assert (told["model"], told["base_price"]) == (SCHNELL, 0.005)
+    assert ULTRA_FAST not in found.out
+    assert ULTRA_FAST in cli("models", "--all").out
+    (told,) = json.loads(cli("models", "--search", "flux-dev-ultra-fast", "--json").out)
+    assert (told["model"], told["base_price"]) == (ULTRA_FAST, 0.005)
     assert told["takes"]["properties"]["prompt"]["type"] == "string"
     emulator.next(body={"code": 200, "data": [{"model_id": "a/b"}]})
     assert "a/b" in cli("models", "--all").out
@@ -133,9 +133,9 @@ def test_models_need_no_network(cli: Cli, emulator: Emulator) -> None:
 
 def test_code_is_generated(cli: Cli, emulator: Emulator, tmp_path: Path) -> None:
     """`codegen` writes source to stdout or a file, for some or for all."""
-    one = cli("codegen", "flux-schnell", "wavespeed-ai/odd-fields")
+    one = cli("codegen", "flux-dev-ultra-fast", "wavespeed-ai/odd-fields")
     names = [node.name for node in ast.parse(one.out).body if isinstance(node, ast.ClassDef)]
-    assert names == ["FluxSchnell", "OddFields"]
+    assert names == ["FluxDevUltraFast", "OddFields"]
     out = tmp_path / "generated.py"
     ran = cli("codegen", "--all", "--out", out)
     assert (ran.code, ran.out) == (0, f"{out}\n")

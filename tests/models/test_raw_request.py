@@ -18,7 +18,7 @@ from wavespeed_async.errors import InvalidRequestError
 from wavespeed_async.models import FieldMap, RawRequest
 from wavespeed_async.models._request import DEEPEST
 
-MODEL = "wavespeed-ai/flux-schnell"
+MODEL = "wavespeed-ai/flux-dev-ultra-fast"
 
 
 def _nested(levels: int) -> Any:

@@ -153,7 +153,7 @@ def run_any(model: str, /, *, options: Options = USUAL_OPTIONS, **fields: str) -
     """Make the pictures of one request.
 
     Args:
-        model: One of the models above, or the id of any other, such as wavespeed-ai/flux-schnell.
+        model: One of the models above, or the id of any other, such as google/nano-banana.
         options: As everywhere.
         fields: A field of such another model, sent as it is: as JSON where it is, else as text. In
             a field named image, images or like mask_image, what is no URL, data: URI or base64 is
@@ -167,9 +167,7 @@ def run_any(model: str, /, *, options: Options = USUAL_OPTIONS, **fields: str) -
 def _check_model(model: str) -> None:
     if "/" not in model and request_class(model) is None:
         names = ", ".join(short_name(cls.model) for cls in request_classes())
-        message = (
-            f"there is no model {model!r}: take {names}, or an id such as wavespeed-ai/flux-schnell"
-        )
+        message = f"there is no model {model!r}: take {names}, or an id such as google/nano-banana"
         raise WrongUseError(message)
 
 
@@ -407,7 +405,7 @@ def codegen(
     """Write typed request classes for models of the API, from its catalogue, as Python source.
 
     Args:
-        model: Ids such as wavespeed-ai/flux-schnell.
+        model: Ids such as google/nano-banana.
         every: Write a class for every model.
         out: A file to write to; by default stdout.
         base_url: Where the API is; by default WAVESPEED_BASE_URL, or https://api.wavespeed.ai.

@@ -106,7 +106,7 @@ def _models() -> dict[str, Schema]:
     known = {cls.model: _accepted(cls) for cls in request_classes()}
     # The other models take anything: what is unusable becomes a default.
     loose: dict[str, Schema] = {model: {"type": "object"} for model in LOOSE_MODELS}
-    return {**known, **loose}
+    return {**loose, **known}
 
 
 def _accepted(cls: type[Any]) -> Schema:

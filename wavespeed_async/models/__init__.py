@@ -2,10 +2,10 @@
 
 With what request classes are made of, for those that `wavespeed-async codegen` writes.
 
-An import here is all that a new model needs to be known everywhere: the command line, the
-emulator and the reading of files find the classes by their model.
+Which models there are is said once, in `_known.py`.
 """
 
+from wavespeed_async.models import _known
 from wavespeed_async.models._fields import (
     Between,
     Choice,
@@ -28,6 +28,7 @@ from wavespeed_async.models._images import (
     frozen_images,
     optional_image,
 )
+from wavespeed_async.models._known import *  # noqa: F403 (the list itself says what is in it)
 from wavespeed_async.models._request import (
     FieldMap,
     Lora,
@@ -39,11 +40,6 @@ from wavespeed_async.models._request import (
     request_classes,
     sent_as,
 )
-from wavespeed_async.models.flux_dev import FluxDev
-from wavespeed_async.models.flux_dev_lora import FluxDevLora
-from wavespeed_async.models.flux_fill_dev import FluxFillDev
-from wavespeed_async.models.flux_kontext_dev_multi import FluxKontextDevMulti
-from wavespeed_async.models.flux_redux_dev import FluxReduxDev
 
 __all__ = [
     "Between",
@@ -51,11 +47,6 @@ __all__ = [
     "FieldMap",
     "Fits",
     "Flag",
-    "FluxDev",
-    "FluxDevLora",
-    "FluxFillDev",
-    "FluxKontextDevMulti",
-    "FluxReduxDev",
     "ImageSource",
     "ImageValue",
     "Inline",
@@ -79,3 +70,5 @@ __all__ = [
     "sent_as",
     "texts_of",
 ]
+__all__ += _known.__all__
+list.sort(__all__)  # type checkers would give up on `__all__.sort()`

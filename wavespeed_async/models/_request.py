@@ -246,7 +246,7 @@ class RawRequest(Request):
     where the model has a class in this package, an undeclared field is refused here.
 
     Attributes:
-        model: The model's id, such as `wavespeed-ai/flux-schnell`.
+        model: The model's id, such as `google/nano-banana`.
         fields: What is asked: values that JSON has, and images of this machine, which are uploaded
             (a path, bytes, a Pillow image); copied deeply, and immutable from then on.
         version: The API version in the path.
