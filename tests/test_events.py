@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
+import wavespeed_async
 from tests.models.samples import RAW
 from wavespeed_async import _events
 from wavespeed_async._events import Event, LimiterPaused, notify
@@ -26,6 +27,9 @@ CLASSES: list[type[Event]] = [
 ]
 ERROR = APIConnectionError("no answer")
 VALUES: dict[str, Any] = {
+    "kind": "run",
+    "about": Prediction(id="a"),
+    "cancelled": False,
     "method": "POST",
     "path": "/api/v3/wavespeed-ai/flux-dev",
     "status_code": 200,
@@ -51,8 +55,9 @@ def _filled(kind: type[Event]) -> Any:
 
 
 def test_all_events_are_public() -> None:
-    """Every event, the observer's type, `listening` and `notify` can be imported by name."""
-    beside = {"Observer", "listening", "notify"}
+    """Every event and what goes with them can be imported by name, each event from the package."""
+    beside = {"CallKind", "Observer", "current_call", "listening", "notify", "tell"}
+    assert {kind.__name__ for kind in CLASSES} <= {*wavespeed_async.__all__}
     assert {*_events.__all__} == {kind.__name__ for kind in CLASSES} | beside
 
 

@@ -6,11 +6,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from wavespeed_async._logs import logged
 
 from tests.wire import ID
 from wavespeed_async import AsyncWaveSpeed, ConfigurationError, Limiter, Limits, Prediction
 from wavespeed_async._events import Event, PredictionLeft, RequestFailed, RequestSent
-from wavespeed_async._logs import logged
 from wavespeed_async.emulator import Emulator
 from wavespeed_async.errors import APIConnectionError
 
