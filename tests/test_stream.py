@@ -127,11 +127,7 @@ async def test_a_call_that_fails_tells_its_error_and_what_it_was_about() -> None
     assert waited.error is raised.value
     assert waited.about.id == created.id
     began = of(events, CallBegan)
-    assert [(event.kind, event.asked, event.about) for event in began][0] == (
-        "submit",
-        REQUEST,
-        None,
-    )
+    assert (began[0].kind, began[0].asked, began[0].about) == ("submit", REQUEST, None)
     assert (began[1].asked, began[1].about.id) == (None, created.id)
     check_pairs(events)
 
@@ -139,9 +135,9 @@ async def test_a_call_that_fails_tells_its_error_and_what_it_was_about() -> None
 async def test_calls_of_a_batch_that_is_left_all_end() -> None:
     """Those that waited for a slot, too, and no request stays without its end."""
     events: list[Event] = []
-    async with running(client={"observe": events.append}, latency=50.0) as (client, _):
-        async with client.batch([REQUEST] * 30):
-            await anyio.sleep(3.0)
+    slow = running(client={"observe": events.append}, latency=50.0)
+    async with slow as (client, _), client.batch([REQUEST] * 30):
+        await anyio.sleep(3.0)
     check_pairs(events)
     assert {event.cancelled for event in of(events, CallEnded)} == {True}
 
