@@ -99,6 +99,13 @@ def test_each_event_pickles(kind: type[Event]) -> None:
                 assert copied == value
 
 
+def test_a_repr_is_short() -> None:
+    """An event shows what it carries, and of what is long its ends."""
+    shown = repr(LimiterPaused(seconds=1.0, at=0.0, call=3))
+    assert shown == "LimiterPaused(at=0.0, call=3, seconds=1.0)"
+    assert len(repr(_filled(_events.SubmissionUnconfirmed))) < 400
+
+
 def test_the_observer_is_called_with_the_event() -> None:
     """The observer gets the very event, once; its answer is ignored."""
     seen: list[Event] = []

@@ -54,10 +54,11 @@ def test_the_log_is_as_it_is_shown(tmp_path: Path) -> None:
 
 
 def test_the_trace_is_as_it_is_shown(tmp_path: Path) -> None:
-    """The program prints the spans of the page; there may be more looks and waits."""
+    """The program prints the spans of the page; on a busy machine there may be more waits."""
     ended = run(PROGRAMS[1], tmp_path)
     assert ended.stderr == ""
-    assert list(dict.fromkeys(ended.stdout.splitlines())) == SHOWN[1].splitlines()
+    lines = [line for line in ended.stdout.splitlines() if "wait to submit" not in line]
+    assert list(dict.fromkeys(lines)) == SHOWN[1].splitlines()
 
 
 def test_the_statistics_are_json(tmp_path: Path) -> None:

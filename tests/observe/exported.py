@@ -35,6 +35,7 @@ class Exported:
     """Set an SDK up, and hand out what it exports."""
 
     def __init__(self, sampler: Sampler | None = None) -> None:
+        self.url = ""  # of the API that it is about
         self.tracers = TracerProvider(sampler=sampler)
         self._exporter, self._count = InMemorySpanExporter(), _Count()
         self.tracers.add_span_processor(self._count)

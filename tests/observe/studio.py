@@ -32,6 +32,7 @@ async def studio(
     exported = exported or Exported()
     settings = {"latency": 0.1, "latency_cv": 0.0, "pictures": False, **settings}
     with Emulator(per=limits.per, concurrency=limits.concurrency, **settings) as emulator:
+        exported.url = emulator.url
         made = AsyncWaveSpeed(
             KEY,
             base_url=emulator.url,

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Spans"]
 
-BRIEF = 0.001
+BRIEF = 0.01
 """Seconds up to which a wait is none."""
 
 
