@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 WARM_UP = 40
-UNBOUND = Limits(requests=10**6, per=1.0, concurrency=20, min_poll_interval=0.05)
+UNBOUND = Limits(requests=10**6, per=1.0, concurrency=50, min_poll_interval=0.05)
 TRANSPORTS = ("httpx", "aiohttp")
 
 

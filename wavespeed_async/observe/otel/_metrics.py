@@ -1,4 +1,7 @@
-"""Metrics of a client's events, and of its limiter."""
+"""Metrics of a client's events, and of its limiter.
+
+Attributes that were handed over are not changed any more: early SDKs keep them as they are.
+"""
 
 from __future__ import annotations
 
@@ -193,15 +196,15 @@ class Metrics:
     def _end(self, event: CallEnded) -> None:
         course = self._courses.pop(event.call, None) or _Course("", None)
         seen = event.about
-        told = of_operation(course.model or (seen.model if seen else ""))
+        known = of_operation(course.model or (seen.model if seen else ""))
         if seen is not None and seen.status.ended:
-            self._to.polls.record(course.polls, told)
+            self._to.polls.record(course.polls, known)
+        told = known | self._where | {"wavespeed.call": event.kind}
+        if event.error is not None:
+            self._to.failures.add(1, known | {"error.type": error_type(event.error)})
         if event.error is not None or event.cancelled:
             told["error.type"] = error_type(event.error)
-        if event.error is not None:
-            self._to.failures.add(1, told)
-        told |= self._where
-        self._to.operations.record(event.seconds, {**told, "wavespeed.call": event.kind})
+        self._to.operations.record(event.seconds, told)
 
     def _submitted(self, event: PredictionSubmitted) -> None:
         if event.call in self._courses:
@@ -230,11 +233,10 @@ class Metrics:
 
     def _ended(self, event: PredictionEnded) -> None:
         prediction = event.prediction
-        told = of_operation(prediction.model)
+        known, status = of_operation(prediction.model), str(prediction.status)
         if prediction.outputs:
-            self._to.pictures.add(len(prediction.outputs), told)
-        told["wavespeed.prediction.status"] = str(prediction.status)
-        self._to.predictions.add(1, told)
+            self._to.pictures.add(len(prediction.outputs), known)
+        self._to.predictions.add(1, known | {"wavespeed.prediction.status": status})
 
     def _uploaded(self, event: ImageUploaded) -> None:
         self._to.uploads.add(event.size)
