@@ -20,7 +20,7 @@ from wavespeed_async.observe._logs import level_of
 
 PAGE = (Path(__file__).parents[1] / "docs" / "observation.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-PROGRAMS = [code for language, code in BLOCKS if language == "python"][1:]
+PROGRAMS = [code for language, code in BLOCKS if language == "python"]
 SHOWN = [code for language, code in BLOCKS if language == "text"]
 KINDS = {kind.__name__: kind for kind in CLASSES if kind is not Event}
 
