@@ -28,6 +28,7 @@ WITH_OPTIONS = (
     "house",
     "import_time",
     "large_batches",
+    "observation",
     "processes",
     "scale",
     "simulation",
@@ -237,3 +238,12 @@ def test_files(tmp_path: Path) -> None:
     rows = read(tmp_path / "figures.json")["rows"]
     assert {row["uploads"] for row in rows} == {0, 1, 6}
     assert all(row["lost"] == 0 for row in rows)
+
+
+def test_observation(tmp_path: Path) -> None:
+    """A few pictures are made with each observer, over either transport."""
+    table = run(tmp_path, "observation", "--rounds", "1", "--pictures", "20", "--json", "j")
+    assert "otel, sampled out" in table
+    rows = read(tmp_path / "j")["rows"]
+    assert len(rows) == 14
+    assert all(row["ms"] > 0 for row in rows)

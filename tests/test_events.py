@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
+import wavespeed_async
 from tests.models.samples import RAW
 from wavespeed_async import _events
 from wavespeed_async._events import Event, LimiterPaused, notify
@@ -26,6 +27,9 @@ CLASSES: list[type[Event]] = [
 ]
 ERROR = APIConnectionError("no answer")
 VALUES: dict[str, Any] = {
+    "kind": "run",
+    "about": Prediction(id="a"),
+    "cancelled": False,
     "method": "POST",
     "path": "/api/v3/wavespeed-ai/flux-dev",
     "status_code": 200,
@@ -51,8 +55,9 @@ def _filled(kind: type[Event]) -> Any:
 
 
 def test_all_events_are_public() -> None:
-    """Every event, the observer's type, `listening` and `notify` can be imported by name."""
-    beside = {"Observer", "listening", "notify"}
+    """Every event and what goes with them can be imported by name, each event from the package."""
+    beside = {"CallKind", "Observer", "current_call", "listening", "notify", "tell"}
+    assert {kind.__name__ for kind in CLASSES} <= {*wavespeed_async.__all__}
     assert {*_events.__all__} == {kind.__name__ for kind in CLASSES} | beside
 
 
@@ -92,6 +97,13 @@ def test_each_event_pickles(kind: type[Event]) -> None:
                 assert str(copied) == str(ERROR)
             else:
                 assert copied == value
+
+
+def test_a_repr_is_short() -> None:
+    """An event shows what it carries, and of what is long its ends."""
+    shown = repr(LimiterPaused(seconds=1.0, at=0.0, call=3))
+    assert shown == "LimiterPaused(at=0.0, call=3, seconds=1.0)"
+    assert len(repr(_filled(_events.SubmissionUnconfirmed))) < 400
 
 
 def test_the_observer_is_called_with_the_event() -> None:

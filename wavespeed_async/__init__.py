@@ -4,6 +4,8 @@ from wavespeed_async._account import Price
 from wavespeed_async._catalogue import Model
 from wavespeed_async._client import AsyncWaveSpeed
 from wavespeed_async._events import (
+    CallBegan,
+    CallEnded,
     Event,
     ImageUploaded,
     LimiterPaused,
@@ -14,14 +16,17 @@ from wavespeed_async._events import (
     PredictionSubmitted,
     RequestAnswered,
     RequestFailed,
+    RequestLost,
     RequestSent,
     RequestUnchecked,
     SubmissionFound,
     SubmissionUnconfirmed,
+    TurnGranted,
     WebhookReceived,
 )
 from wavespeed_async._folder import Folder
 from wavespeed_async._prediction import Outcome, Prediction, Status
+from wavespeed_async._statistics import Statistics
 from wavespeed_async._version import __version__
 from wavespeed_async.batch import Estimate, Outcomes
 from wavespeed_async.errors import (
@@ -60,6 +65,8 @@ __all__ = [
     "AsyncWaveSpeed",
     "AuthenticationError",
     "BadRequestError",
+    "CallBegan",
+    "CallEnded",
     "ConfigurationError",
     "CostLimitError",
     "DeliveryError",
@@ -99,12 +106,15 @@ __all__ = [
     "Request",
     "RequestAnswered",
     "RequestFailed",
+    "RequestLost",
     "RequestSent",
     "RequestUnchecked",
+    "Statistics",
     "Status",
     "SubmissionFound",
     "SubmissionUnconfirmed",
     "SubmissionUnconfirmedError",
+    "TurnGranted",
     "WaveSpeedError",
     "WebhookReceived",
     "WebhookVerificationError",

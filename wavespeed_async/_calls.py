@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import anyio
@@ -29,10 +29,12 @@ from wavespeed_async._events import (
     PredictionSubmitted,
     RequestFailed,
     SubmissionUnconfirmed,
+    TurnGranted,
     notify,
 )
 from wavespeed_async._prediction import Prediction
 from wavespeed_async._retry import deciding_status, is_passing, pause_after, pauses
+from wavespeed_async._stream import ToldCall, UntoldCall, hears_details
 from wavespeed_async.errors import (
     APIConnectionError,
     APIResponseError,
@@ -41,16 +43,15 @@ from wavespeed_async.errors import (
     SubmissionUnconfirmedError,
     WaveSpeedError,
 )
-from wavespeed_async.models._request import RawRequest
+from wavespeed_async.models._request import RawRequest, Request
 
 if TYPE_CHECKING:
     import random
 
-    from wavespeed_async._events import Event, Observer
+    from wavespeed_async._events import CallKind, Event, Observer
     from wavespeed_async._transport import Answer, Body, Transport, Wire
     from wavespeed_async.limits import AnyLimiter, Ask, Bidder, Permit
     from wavespeed_async.limits._slots import Slot
-    from wavespeed_async.models._request import Request
 
 __all__ = ["Calls", "Mark", "Recorder", "Submitted", "Turn", "result_path"]
 
@@ -174,7 +175,7 @@ class Calls:
         self.recorders: list[Recorder] = []
         self._transport = transport
         self._max_retries = max_retries
-        self._observe = observe
+        self._observe, self._details = observe, hears_details(observe)
         self._dice = dice
 
     def tell(self, event: Event) -> None:
@@ -184,6 +185,35 @@ class Calls:
     def failed(self, method: str, path: str, error: WaveSpeedError, retry_in: float | None) -> None:
         """Tell the observer that a request brought no usable answer."""
         self.tell(RequestFailed(method=method, path=path, error=error, retry_in=retry_in))
+
+    def told(
+        self,
+        kind: CallKind,
+        *,
+        asked: Request | None = None,
+        about: Prediction | None = None,
+    ) -> ToldCall | UntoldCall:
+        """Have the observer told of a call for as long as this context lasts: see `ToldCall`."""
+        if self._observe is None or not self._details:
+            return UntoldCall()
+        clock = self.limiter.now
+        asked = asked if isinstance(asked, Request) else None  # it may be anything as yet
+        return ToldCall(self._observe, clock, kind, asked=asked, about=about)
+
+    async def _turn(
+        self,
+        acquire: Callable[[], Awaitable[Permit]],
+        kind: str,
+        prediction_id: str | None = None,
+    ) -> Permit:
+        """Wait for a turn at the limiter, and tell how long that took."""
+        if not self._details:
+            return await acquire()
+        since = self.limiter.now()
+        permit = await acquire()
+        seconds = self.limiter.now() - since
+        self.tell(TurnGranted(kind=kind, prediction_id=prediction_id, seconds=seconds))
+        return permit
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -224,31 +254,41 @@ class Calls:
             LimiterTimeoutError: Its turn did not come in time.
             APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
         """
-        return await self.read(prediction_id, await self.turn_to_poll(turn), version)
+        permit = await self.turn_to_poll(prediction_id, turn)
+        return await self.read(prediction_id, permit, version)
 
     async def turn_to_poll(
-        self, turn: Turn, *, bidder: Bidder | None = None, until: float = math.inf
+        self,
+        prediction_id: str,
+        turn: Turn,
+        *,
+        bidder: Bidder | None = None,
+        until: float = math.inf,
     ) -> Permit:
         """Wait for a turn to ask for a prediction; the permit is for a `read` at once.
 
         Args:
+            prediction_id: What is to be asked for.
             turn: How urgent it is, and until when.
             bidder: Says what the poll is worth; it is granted when that is a request.
             until: When to give up, if that is before the turn's deadline.
         """
         patience = turn.left() if turn.patience is None else turn.patience
-        return await self.limiter.acquire(
+        acquire = partial(
+            self.limiter.acquire,
             poll=True,
             priority=turn.priority,
             timeout=min(turn.left(), until - anyio.current_time()),
             patience=patience,
             bidder=bidder,
         )
+        return await self._turn(acquire, "poll", prediction_id)
 
     async def read(self, prediction_id: str, permit: Permit, version: str) -> Prediction:
         """Ask for a prediction now; an answer about another one is none."""
         path = result_path(prediction_id, version)
-        sending = partial(self._transport.send, "GET", path, permit=permit)
+        about: dict[str, Any] = {"kind": "poll", "prediction_id": prediction_id}
+        sending = partial(self._transport.send, "GET", path, permit=permit, **about)
         answer = await self._recorded("poll", permit, sending)
         prediction = decode_prediction(self._data(answer))
         if prediction.id != prediction_id:
@@ -290,7 +330,7 @@ class Calls:
         """Ask for what makes nothing, and so may be asked for again.
 
         Args:
-            kind: What recorders know it as.
+            kind: What recorders and events know it as.
             method: GET or POST.
             path: Where.
             turn: How urgent it is, and until when.
@@ -307,11 +347,21 @@ class Calls:
         waits = pauses(self._dice)
         tries_left = self._max_retries if max_retries is None else max_retries
         while True:
-            permit = await self.limiter.acquire(
-                priority=turn.priority, timeout=turn.left(), patience=turn.patience
+            acquire = partial(
+                self.limiter.acquire,
+                priority=turn.priority,
+                timeout=turn.left(),
+                patience=turn.patience,
             )
+            permit = await self._turn(acquire, kind)
             sending = partial(
-                self._transport.send, method, path, permit=permit, content=content, largest=largest
+                self._transport.send,
+                method,
+                path,
+                permit=permit,
+                content=content,
+                largest=largest,
+                kind=kind,
             )
             try:
                 answer = await self._recorded(kind, permit, sending)
@@ -385,7 +435,8 @@ class Calls:
         tries_left = self._max_retries
         again = False
         while True:
-            permit = await self.limiter.acquire(
+            acquire = partial(
+                self.limiter.acquire,
                 slot=True,
                 priority=turn.priority,
                 timeout=turn.left(),
@@ -393,6 +444,7 @@ class Calls:
                 front=again,
                 ask=ask,
             )
+            permit = await self._turn(acquire, "submit")
             try:
                 return await self._submit_once(sending, permit, submitted, mark)
             except (APIConnectionError, RateLimitError) as error:
@@ -477,6 +529,7 @@ class Calls:
             content=sending.body,
             held=_is_held(request),
             wire=wire,
+            kind="submit",
         )
         try:
             answer = await self._recorded("submit", permit, send, mark)

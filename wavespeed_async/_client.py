@@ -30,10 +30,10 @@ from wavespeed_async._calls import Calls, Turn
 from wavespeed_async._catalogue import Catalogue, Model
 from wavespeed_async._codec import decode_id, request_of
 from wavespeed_async._folder import Folder
-from wavespeed_async._logs import logged
 from wavespeed_async._media import Storage
 from wavespeed_async._polling import Poller
 from wavespeed_async._prediction import Outcome, Prediction, Status
+from wavespeed_async._statistics import Counts
 from wavespeed_async._uploads import Uploads
 from wavespeed_async.batch import (
     Budget,
@@ -49,6 +49,7 @@ from wavespeed_async.errors import APIConnectionError, ConfigurationError, Inval
 from wavespeed_async.limits import Limiter, Limits
 from wavespeed_async.models import Request
 from wavespeed_async.models._known import ModelMethods
+from wavespeed_async.observe._observers import checked, stream
 from wavespeed_async.webhooks import TOLERANCE, check_url, verify
 
 if TYPE_CHECKING:
@@ -63,13 +64,15 @@ if TYPE_CHECKING:
     from wavespeed_async._calls import Mark, Recorder, Submitted
     from wavespeed_async._contents import Content
     from wavespeed_async._deliveries import Deliveries
-    from wavespeed_async._events import Event, Observer
+    from wavespeed_async._events import Event
     from wavespeed_async._folder import Existing
     from wavespeed_async._poll_rule import PollRule
+    from wavespeed_async._statistics import Statistics
     from wavespeed_async._transport import Transport
     from wavespeed_async.batch import Estimate, Items
     from wavespeed_async.limits import AnyLimiter, Slot
     from wavespeed_async.models._images import ImageSource, LocalImage
+    from wavespeed_async.observe._observers import Observers
     from wavespeed_async.webhooks import Headers
 
 __all__ = ["AsyncWaveSpeed"]
@@ -110,8 +113,19 @@ class _Account:
     dice: random.Random
     deliveries: Deliveries | None
     identity: str
+    counts: Counts
 
     async def submit(
+        self,
+        request: Request,
+        turn: Turn,
+        defaults: _Defaults,
+    ) -> Prediction:
+        """Submit a request; its slot is attended when this returns."""
+        with self.calls.told("submit", asked=request) as told:
+            return told.saw(await self._submit(request, turn, defaults))
+
+    async def _submit(
         self,
         request: Request,
         turn: Turn,
@@ -119,7 +133,6 @@ class _Account:
         submitted: Submitted | None = None,
         mark: Mark | None = None,
     ) -> Prediction:
-        """Submit a request; its slot is attended when this returns."""
         if not isinstance(request, Request):
             raise InvalidRequestError.of(
                 owner="submit", field="request", value=request, allowed="a request"
@@ -161,10 +174,16 @@ class _Account:
         mark: Mark | None = None,
     ) -> Prediction:
         """Submit and wait; a turn without a deadline gets one that counts from the submission."""
-        prediction = await self.submit(request, turn, defaults, submitted, mark)
-        if turn.deadline == math.inf:
-            turn = evolve(turn, deadline=anyio.current_time() + defaults.timeout)
-        return await self.poller.wait(prediction, turn, attended=True)
+        with self.calls.told("run", asked=request) as told:
+            prediction = await self._submit(request, turn, defaults, submitted, mark)
+            if turn.deadline == math.inf:
+                turn = evolve(turn, deadline=anyio.current_time() + defaults.timeout)
+            return told.saw(await self.poller.wait(prediction, turn, attended=True))
+
+    async def wait(self, prediction: Prediction, turn: Turn) -> Prediction:
+        """Wait for the end of a prediction that runs already."""
+        with self.calls.told("wait", about=prediction) as told:
+            return told.saw(await self.poller.wait(prediction, turn))
 
 
 class AsyncWaveSpeed(ModelMethods):
@@ -186,7 +205,8 @@ class AsyncWaveSpeed(ModelMethods):
         choose_seeds: Draw a seed that is left open, so that every picture can be made again.
         check_raw: Check raw requests against what the API's catalogue says of their model; it is
             asked for once an hour at most.
-        observe: Is called with every event.
+        observe: Is called with every event: a function, what `wavespeed_async.observe` has, or
+            several of them.
         deliveries: Carries webhooks between the workers of an application; by default those of
             this process alone are known.
 
@@ -206,7 +226,7 @@ class AsyncWaveSpeed(ModelMethods):
         transport: httpx.AsyncBaseTransport | str | None = None,
         choose_seeds: bool = True,
         check_raw: bool = True,
-        observe: Observer | None = None,
+        observe: Observers | None = None,
         deliveries: Deliveries | None = None,
     ) -> None:
         from wavespeed_async._transport import (  # noqa: PLC0415 (httpx comes with the first client)
@@ -217,26 +237,29 @@ class AsyncWaveSpeed(ModelMethods):
         key = _checked_key(api_key)
         url = base_url or os.environ.get(URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
         _check_settings(timeout, max_retries, transport)
-        observe = logged(observe)
+        observers = checked(observe)
         if limiter is None:
             limiter = _shared_limiter(self, base_url_root(url), key, limits)
         elif limits is not None and limits != limiter.limits:
             message = "give a client limits or a limiter, not both: a limiter brings its own"
             raise ConfigurationError(message)
-        wire = Transport(api_key=key, base_url=url, transport=transport, observe=observe)
+        counts = Counts.of(limiter)
+        told = stream(observers, base_url_root(url), limiter, counts)
+        wire = Transport(api_key=key, base_url=url, transport=transport, observe=told)
         dice = random.Random()
-        calls = Calls(wire, limiter, max_retries=max_retries, observe=observe, dice=dice)
+        calls = Calls(wire, limiter, max_retries=max_retries, observe=told, dice=dice)
         self._account = _Account(
             transport=wire,
             limiter=limiter,
             calls=calls,
             poller=Poller(calls, max_retries=max_retries, dice=dice),
             catalogue=Catalogue(calls),
-            storage=Storage(wire, max_retries=max_retries, observe=observe, dice=dice),
+            storage=Storage(wire, max_retries=max_retries, observe=told, dice=dice),
             uploads=Uploads(calls, wire, max_retries=max_retries, dice=dice),
             dice=dice,
             deliveries=deliveries,
             identity=_identity(base_url_root(url), key),
+            counts=counts,
         )
         if deliveries is not None:
             deliveries.attach(self._account.poller)
@@ -309,6 +332,13 @@ class AsyncWaveSpeed(ModelMethods):
     def poll_rule(self) -> PollRule:
         """What was learned of how long models take: `snapshot()` saves it, `restore` loads it."""
         return self._account.poller.rule
+
+    def statistics(self) -> Statistics:
+        """Tell what was done and what goes on, in all clients of this account in this process.
+
+        It asks for nothing over the network, and any thread may call it.
+        """
+        return self._account.counts.statistics(self.limiter, self.poll_rule)
 
     # --- one request -----------------------------------------------------------------------------
 
@@ -424,7 +454,7 @@ class AsyncWaveSpeed(ModelMethods):
             PredictionTimeoutError: It still ran after `timeout`; its id resumes it.
             NotFoundError: There is none with this id; the API keeps them for 7 days.
         """
-        return await self._account.poller.wait(_known(prediction), self._turn(timeout))
+        return await self._account.wait(_known(prediction), self._turn(timeout))
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -811,7 +841,7 @@ class _BatchRunner:
         _known(prediction.id)
         deadline = anyio.current_time() + self.defaults.timeout
         turn = Turn(deadline=deadline, priority=self.defaults.priority + BEHIND)
-        return await self.account.poller.wait(prediction, turn)
+        return await self.account.wait(prediction, turn)
 
     async def save(self, prediction: Prediction, folder: Folder, index: int) -> list[Path]:
         """Write its outputs into a folder."""

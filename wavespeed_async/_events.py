@@ -1,6 +1,13 @@
-"""What happened, as frozen records: one observer serves logs, progress, tests and figures.
+"""What happened, as frozen records: one stream of them serves logs, traces, figures and tests.
 
-Each event carries `at`, the wall-clock time in Unix seconds. None carries the key or a body.
+Each event carries `at`, the wall-clock time in Unix seconds, and `call`, the number of the call in
+whose course it happened: a submission has no id before it is answered, and a call that lacks a slot
+asks for predictions of others. Calls are the client's `run`, `submit` and `wait`, and each item of
+a batch. No event carries the key or a body.
+
+In order. Each `CallBegan` is followed by one `CallEnded`, in the same task, however it ends; each
+`RequestSent` by one `RequestAnswered` or `RequestLost`. What went wrong with an answer is told by
+`RequestFailed`, after those.
 """
 
 from __future__ import annotations
@@ -10,7 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from attrs import field, frozen
 
@@ -24,6 +31,9 @@ if TYPE_CHECKING:
     from wavespeed_async.models._request import Request
 
 __all__ = [
+    "CallBegan",
+    "CallEnded",
+    "CallKind",
     "Event",
     "ImageUploaded",
     "LimiterPaused",
@@ -35,14 +45,24 @@ __all__ = [
     "PredictionSubmitted",
     "RequestAnswered",
     "RequestFailed",
+    "RequestLost",
     "RequestSent",
     "RequestUnchecked",
     "SubmissionFound",
     "SubmissionUnconfirmed",
+    "TurnGranted",
     "WebhookReceived",
+    "current_call",
     "listening",
     "notify",
+    "tell",
 ]
+
+CallKind: TypeAlias = Literal["run", "submit", "wait"]
+"""What a call is for: to submit and to wait, or one of both."""
+
+current_call: ContextVar[int | None] = ContextVar("current_call", default=None)
+"""The number of the call that the running task makes."""
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -50,9 +70,46 @@ class Event:
     """Be the base of every event."""
 
     at: float = field(factory=time.time)
+    call: int | None = field(factory=current_call.get)
 
     def __repr__(self) -> str:
         return show(self)
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class CallBegan(Event):
+    """Tell that a call of the client began: `asked` for a request, or `about` what runs already."""
+
+    kind: CallKind
+    asked: Request | None = None
+    about: Prediction | None = None
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class CallEnded(Event):
+    """Tell that it ended after `seconds`: well, by an error, or because it was cancelled.
+
+    What it was `about` is told as it was seen last, if it is known.
+    """
+
+    kind: CallKind
+    about: Prediction | None
+    error: Exception | None
+    cancelled: bool
+    seconds: float
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class TurnGranted(Event):
+    """Tell that a request got its turn from the limiter, for which it had waited for `seconds`.
+
+    A poll waits on purpose, until it is worth its request. `kind` is `submit`, `poll`, `list` and
+    so on; `prediction_id` is what a poll asks for.
+    """
+
+    kind: str
+    prediction_id: str | None = None
+    seconds: float
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -61,6 +118,8 @@ class RequestSent(Event):
 
     method: str
     path: str
+    kind: str = ""
+    prediction_id: str | None = None
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -71,6 +130,20 @@ class RequestAnswered(Event):
     path: str
     status_code: int
     seconds: float
+    kind: str = ""
+    prediction_id: str | None = None
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class RequestLost(Event):
+    """Tell that it brought no answer, after `seconds`; without an error its call was cancelled."""
+
+    method: str
+    path: str
+    error: Exception | None
+    seconds: float
+    kind: str = ""
+    prediction_id: str | None = None
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -151,10 +224,11 @@ class SubmissionFound(Event):
 
 @frozen(kw_only=True, eq=False, repr=False)
 class PictureSaved(Event):
-    """Tell that a prediction's outputs are whole files now."""
+    """Tell that a prediction's outputs are whole files now; it took so many `seconds`."""
 
     prediction: Prediction
     paths: tuple[Path, ...]
+    seconds: float | None = None
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -194,7 +268,12 @@ def notify(observe: Observer | None, event: Event) -> None:
     """Tell the observer and the listener; what they raise is logged, never raised into a run."""
     for told in (observe, _listener.get()):
         if told is not None:
-            try:
-                told(event)
-            except Exception:  # noqa: BLE001 (an observer's bug is no reason to lose a picture)
-                _log.exception("the observer failed on %s", type(event).__name__)
+            tell(told, event)
+
+
+def tell(told: Observer, event: Event) -> None:
+    """Tell somebody; what that raises is logged."""
+    try:
+        told(event)
+    except Exception:  # noqa: BLE001 (an observer's bug is no reason to lose a picture)
+        _log.exception("the observer failed on %s", type(event).__name__)

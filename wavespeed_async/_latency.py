@@ -197,8 +197,8 @@ class LatencyRecord:
 
     @property
     def seconds(self) -> list[float]:
-        """What was seen, in seconds: to be kept."""
-        return [math.exp(value) for value in self._seen]
+        """What was seen, in seconds: to be kept. Any thread may look."""
+        return [math.exp(value) for value in self._seen.copy()]
 
     @seconds.setter
     def seconds(self, seconds: Sequence[float]) -> None:

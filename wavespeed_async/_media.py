@@ -88,6 +88,7 @@ class Storage:
         folder = Folder.of(folder)
         _check_completed("save", prediction)
         stems = folder.stems(prediction, index)
+        started = anyio.current_time()
         await to_thread.run_sync(partial(folder.path.mkdir, parents=True, exist_ok=True))
         paths: list[Path] = []
         for output, stem in zip(prediction.outputs, stems, strict=True):
@@ -96,7 +97,9 @@ class Storage:
             except WaveSpeedError as error:
                 error.prediction_id = prediction.id
                 raise
-        notify(self._observe, PictureSaved(prediction=prediction, paths=tuple(paths)))
+        seconds = anyio.current_time() - started
+        saved = PictureSaved(prediction=prediction, paths=tuple(paths), seconds=seconds)
+        notify(self._observe, saved)
         return paths
 
     async def read(self, prediction: Prediction, number: int = 0) -> bytes:

@@ -368,6 +368,11 @@ class PollRule:
         cost = limits.per / limits.requests if self._cost is None else self._cost
         return next_poll(latency, age, cost, limits.min_poll_interval) - age
 
+    @property
+    def latencies(self) -> dict[str, float]:
+        """How long each model takes, in seconds: the middle of what was seen last."""
+        return self._latencies.middles
+
     def snapshot(self) -> dict[str, Any]:
         """Tell what was learned, as JSON can hold it."""
         return {
@@ -412,6 +417,12 @@ class _Records:
         if kind not in kinds and len(kinds) >= MOST_KINDS:
             return whole
         return kinds.setdefault(kind, LatencyRecord(whole))
+
+    @property
+    def middles(self) -> dict[str, float]:
+        """Each model's median, in seconds; any thread may ask."""
+        seen = {model: sorted(record.seconds) for model, record in [*self._models.items()]}
+        return {model: seconds[len(seconds) // 2] for model, seconds in seen.items() if seconds}
 
     def all(self) -> list[LatencyRecord]:
         """List all records."""

@@ -340,11 +340,14 @@ class Poller:
         if left <= 0 or watch.polled + limits.min_poll_interval > self._limiter.now() + left:
             last = math.inf
         try:
-            return await self._calls.turn_to_poll(turn, bidder=watch.look, until=last)
+            return await self._calls.turn_to_poll(
+                watch.seen.id, turn, bidder=watch.look, until=last
+            )
         except LimiterTimeoutError:
             if turn.left() <= 0:
                 raise
-        return await self._calls.turn_to_poll(evolve(turn, priority=turn.priority - 1))
+        sooner = evolve(turn, priority=turn.priority - 1)
+        return await self._calls.turn_to_poll(watch.seen.id, sooner)
 
     def _learn(self, watch: _Watch) -> None:
         """Learn how long it took, where that is known: by the server, or by having watched."""

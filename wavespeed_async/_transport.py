@@ -38,10 +38,17 @@ import httpx
 from anyio.lowlevel import checkpoint_if_cancelled
 from attrs import define, field, frozen
 
-from wavespeed_async._events import LimiterPaused, RequestAnswered, RequestSent, notify
+from wavespeed_async._events import (
+    LimiterPaused,
+    RequestAnswered,
+    RequestLost,
+    RequestSent,
+    notify,
+)
 from wavespeed_async._extras import need
 from wavespeed_async._loops import LoopClock
 from wavespeed_async._retry import seconds_to_wait
+from wavespeed_async._stream import hears_details
 from wavespeed_async._version import __version__
 from wavespeed_async.errors import (
     APIConnectionError,
@@ -202,7 +209,7 @@ class Transport:
         self.root = base_url_root(base_url)
         self._key = _Key(api_key, httpx.URL(self.root))
         self._transport = transport
-        self._observe = observe
+        self._observe, self._details = observe, hears_details(observe)
         self._clock = LoopClock()
         self._pool: _Pool | None = None
         self._stranded = False
@@ -223,10 +230,13 @@ class Transport:
         held: bool = False,
         wire: Wire | None = None,
         largest: int | None = None,
+        kind: str = "",
+        prediction_id: str | None = None,
     ) -> Answer:
         """Send one request to the API and report to its permit; `wire` is told how far it came.
 
-        No event tells the `query`, which begins with its question mark.
+        No event tells the `query`, which begins with its question mark; they do tell the `kind`,
+        and the prediction that it is about.
 
         Raises:
             APIConnectionError: No answer came; `.sent` tells whether the request may have arrived.
@@ -234,30 +244,43 @@ class Transport:
         """
         wire = wire or self.wire()
         wire.when_sent = permit.held if held else None
+        about: dict[str, Any] = {
+            "method": method,
+            "path": path,
+            "kind": kind,
+            "prediction_id": prediction_id,
+        }
         try:
             pool = self._current_pool()
             async with pool.room_for(content, held=held), _opened(content) as body:
                 self._check_open()  # again: it may have been closed meanwhile
                 request = pool.request(method, self.root + path + query, body, wire, held=held)
-                if self._observe is not None:
-                    notify(self._observe, RequestSent(method=method, path=path))
+                if self._details:
+                    notify(self._observe, RequestSent(**about))
                 started = anyio.current_time()
-                answer = await self._exchange(
-                    pool,
-                    request,
-                    permit,
-                    wire,
-                    timeout=_bound(content, held=held),
-                    largest=largest or LARGEST_ANSWER,
-                )
+                try:
+                    answer = await self._exchange(
+                        pool,
+                        request,
+                        permit,
+                        wire,
+                        timeout=_bound(content, held=held),
+                        largest=largest or LARGEST_ANSWER,
+                    )
+                except BaseException as error:
+                    lost = RequestLost(
+                        **about,
+                        error=error if isinstance(error, Exception) else None,
+                        seconds=anyio.current_time() - started,
+                    )
+                    notify(self._observe, lost)
+                    raise
                 seconds = anyio.current_time() - started
         finally:
             permit.withdrawn()  # of no effect once it was answered or given up
         if self._observe is not None:
-            event = RequestAnswered(
-                method=method, path=path, status_code=answer.status_code, seconds=seconds
-            )
-            notify(self._observe, event)
+            status = answer.status_code
+            notify(self._observe, RequestAnswered(**about, status_code=status, seconds=seconds))
         return answer
 
     async def _exchange(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_a_pause_and_an_outage_are_named() -> None:
     tally.observe(LimiterPaused(seconds=8.0, at=5010.0))
     assert hindrances(111.0) == ", paused for 7 s after a 429"
     assert hindrances(118.0) == ""
-    way = {"method": "GET", "path": "/"}
+    way: dict[str, Any] = {"method": "GET", "path": "/"}
     for at in (5020.0, 5024.0):
         tally.observe(RequestFailed(**way, error=APIConnectionError("no"), retry_in=1.0, at=at))
     tally.observe(RequestFailed(**way, error=WaveSpeedError("no"), retry_in=1.0, at=5025.0))

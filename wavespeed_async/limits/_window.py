@@ -72,9 +72,10 @@ class Window:
         return tuple(self._times)
 
     def used(self, now: float) -> int:
-        """Count the requests in the window."""
-        self._forget(now)
-        return len(self._in_flight) + len(self._times)
+        """Count the requests in the window; nothing is changed, so that any thread may look."""
+        times, longest = self._times.copy(), self._rules[0][1]
+        counted = len(times) - bisect_right(times, now, key=lambda time: time + longest)
+        return len(self._in_flight) + counted
 
     def free(self, now: float) -> int:
         """Tell how many requests may be sent now."""
