@@ -146,12 +146,15 @@ def add_commands(_: Sphinx, page: str, source: list[str]) -> None:
         return
     told = commands.generate_docs(output_format="markdown", heading_level=2)
     told = re.sub(r"^## Table of Contents\n.*?(?=^\*\*)", "", told, flags=re.MULTILINE | re.DOTALL)
-    anchors = {
-        re.sub(r"\W", "", heading): re.sub(r"[^\w-]", "", heading.replace(" ", "-"))
-        for heading in re.findall(r"^##+ (.*)$", told, re.MULTILINE)
-    }
-    told = re.sub(r"\(#(\S+)\)", lambda link: f"(#{anchors[re.sub(r'\W', '', link[1])]})", told)
+    headings = re.findall(r"^##+ (.*)$", told, re.MULTILINE)
+    anchors = {plain(heading): re.sub(r"[^\w-]", "", heading.replace(" ", "-")) for heading in headings}
+    told = re.sub(r"\(#(\S+)\)", lambda link: f"(#{anchors[plain(link[1])]})", told)
     source[0] += "\n" + told.replace("```console", "```text")
+
+
+def plain(name: str) -> str:
+    """Answer the letters of a command's name, which its links write otherwise than its heading."""
+    return re.sub(r"\W", "", name)
 
 
 # --- names in signatures --------------------------------------------------------------------------
