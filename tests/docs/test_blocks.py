@@ -1,0 +1,88 @@
+"""Every block of every page is run, or is matched to something that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from tests.docs.blocks import PAGES, ROOT, Block, blocks_of, is_test, ran_program, ran_tests
+from wavespeed_async.emulator import Emulator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TUTORIAL = "tests/docs/test_tutorial.py"
+ELSEWHERE = {
+    "README.md": "tests/test_readme.py",
+    "docs/clusters.md": "tests/backends/test_clusters.py",
+    "docs/journals.md": "tests/batch/test_guide.py",
+    "docs/processes.md": "tests/docs/test_processes.py",
+    "docs/proxies.md": "tests/docs/test_proxies.py",
+    "docs/scale.md": "tests/test_scale.py",
+    "docs/tutorial/batch.md": TUTORIAL,
+    "docs/tutorial/fastapi.md": TUTORIAL,
+    "docs/tutorial/picture.md": TUTORIAL,
+    "docs/webhooks.md": "tests/test_webhooks_guide.py",
+}
+"""Pages whose Python needs more than an emulator, and who runs it."""
+
+HERE = [block for page in PAGES if page not in ELSEWHERE for block in blocks_of(page)]
+PYTHON = [block for block in HERE if block.language == "python"]
+
+TOLD = {
+    "docs/limits.md": ("requests in the last minute", "the fox is here"),
+    "docs/migration.md": ("seed",),
+    "docs/models.md": ("promt -> ", "wan-2.1/t2v-480p text-to-video", "1 deleted"),
+    "docs/resume.md": ("it still runs: ", "still running: ", "8 pictures"),
+}
+"""What the programs of a page print, one after the other."""
+
+
+@pytest.mark.parametrize("block", [block for block in PYTHON if is_test(block.code)], ids=str)
+def test_tests_pass(block: Block, tmp_path: Path) -> None:
+    """A test of a page passes as it stands, warnings being errors."""
+    ran_tests(block.code, tmp_path)
+
+
+@pytest.mark.parametrize("block", [block for block in PYTHON if not is_test(block.code)], ids=str)
+def test_programs_run(block: Block, tmp_path: Path) -> None:
+    """A program of a page runs without a warning, and every picture that it makes is saved."""
+    for name in ("room", "mask"):
+        Image.new("RGB", (64, 48), "white").save(tmp_path / f"{name}.png")
+    with Emulator(latency=0.1, pictures="metadata=" in block.code) as emulator:
+        ran_program(block.code, tmp_path, emulator)
+    pictures = tmp_path / "pictures"
+    if pictures.exists():
+        assert len([*pictures.rglob("*.png")]) == len(emulator.predictions) > 0
+
+
+@pytest.mark.parametrize("page", TOLD)
+def test_programs_say_what_they_are_there_for(page: str, tmp_path: Path) -> None:
+    """The programs of a page, one after the other in a folder, print what the page is about."""
+    told = ""
+    with Emulator(latency=0.2, pictures=False) as emulator:
+        for block in blocks_of(page):
+            if block.language == "python" and not is_test(block.code):
+                told += ran_program(block.code, tmp_path, emulator)
+    for words in TOLD[page]:
+        assert words in told
+
+
+def test_no_block_escapes() -> None:
+    """Each block is Python, which runs here or where it is said, or a command, or its output."""
+    for page in PAGES:
+        for block in blocks_of(page):
+            assert block.language in {"python", "bash", "text"}, block
+            if block.language == "text":  # compared with what the command before it prints
+                assert page in {"docs/scale.md", "docs/limiter.md", "docs/polling.md"} or (
+                    ELSEWHERE.get(page) == TUTORIAL
+                ), block
+
+
+@pytest.mark.parametrize("page", ELSEWHERE)
+def test_those_who_run_a_page_read_it(page: str) -> None:
+    """The tests that are said to run a page name it."""
+    code = (ROOT / ELSEWHERE[page]).read_text(encoding="utf-8")
+    assert page.rpartition("/")[2].removesuffix(".md") in code
