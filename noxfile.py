@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2025.5"
-nox.options.sessions = ["lint", "types", "tests", "lowest"]
+nox.options.sessions = ["lint", "types", "docs", "tests", "lowest"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_external_run = True
 
@@ -17,6 +18,9 @@ PYPROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 INSTALLED = {"PYTHONSAFEPATH": "1"}
 """Import the package from where it is installed, never from this folder."""
+
+SITE = Path("build/site")
+"""Where the documentation is built; its `index.html` opens from the disk."""
 
 PARALLEL = ("-q", "-n", "auto", "--dist", "loadgroup")
 
@@ -77,6 +81,16 @@ def lowest(session: nox.Session) -> None:
     bounds.write_text("\n".join(lines), encoding="utf-8")
     install_wheel(session, "--constraint", str(bounds))
     session.run("pytest", *PARALLEL, *session.posargs, env=INSTALLED)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site, with every warning an error, and look at it in Chromium."""
+    install_group(session, "docs")
+    install_wheel(session)
+    shutil.rmtree(SITE, ignore_errors=True)
+    session.run("sphinx-build", "-q", "-W", "-n", "docs", str(SITE), env=INSTALLED)
+    session.run("pytest", "-q", "docs/test_site.py", env={**INSTALLED, "SITE": str(SITE)})
 
 
 @nox.session

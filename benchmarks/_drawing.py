@@ -1,4 +1,4 @@
-"""How the benchmarks draw: plain lines on white, the same file byte for byte from the same figures."""
+"""How the benchmarks draw: plain lines on white; the same figures make the same file."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ RULES: dict[str, Callable[[], Rule]] = {
 
 
 def simulate(rule: Rule, dice: random.Random) -> tuple[list[float], float]:
-    """Send all requests; answer when the server had each, sorted, and when the last was answered."""
+    """Answer when the server had each request, sorted, and when the last was answered."""
     now, arrivals = 0.0, []
     on_their_way: list[tuple[float, int, Any]] = []
     while len(arrivals) < REQUESTS:
@@ -160,7 +160,7 @@ def table(seeds: range) -> Iterator[str]:
 
 
 def draw(seed: int, path: Path) -> None:
-    """Draw how many requests the server has counted in the minute before each moment, in one run."""
+    """Draw how many requests the server has counted in the minute before each moment."""
     with drawing(path, 7.6, 4.2) as figure:
         axes = figure.subplots()
         axes.axhline(LIMITS.requests, color=INK, lw=1, ls=":")

@@ -1,9 +1,9 @@
 """What a look costs: when one prediction is polled, how often, and how long its picture lies ready.
 
-A model takes 12 s on average (cv 0.3, log-normal), and 60 of its predictions were seen. The package's own
-rule says at which ages one more is polled if a poll costs so many seconds of slot time. Then many
-predictions are drawn, and polled at those ages: how many polls each needs, and for how long its
-picture lies ready before it is seen. Beside it what a poll at each fixed interval does.
+A model takes 12 s on average (cv 0.3, log-normal), and 60 of its predictions were seen. The
+package's own rule says at which ages one more is polled if a poll costs so many seconds of slot
+time. Then many predictions are drawn, and polled at those ages: how many polls each needs, and for
+how long its picture lies ready before it is seen. Beside it what a poll at fixed intervals does.
 
     python benchmarks/looks.py [--draws 20000] [--plot docs/looks.svg]
 """
@@ -55,8 +55,10 @@ def learned(dice: random.Random) -> Latency:
     record = LatencyRecord()
     for seconds in drawn(dice, SEEN):
         record.learn(0.0, LAST, seconds)
-    assert record.latency is not None
-    return record.latency
+    latency = record.latency
+    if latency is None:
+        sys.exit("nothing was learned")
+    return latency
 
 
 def ages(latency: Latency, cost: float) -> list[float]:

@@ -62,12 +62,12 @@ pygments_dark_style = "github-dark"
 OUTSIDE = re.compile(
     r"""(?x)
       (?: aiohttp | anyio | asyncio | collections | fastapi | httpx | os | pathlib | random | ray
-        | starlette | types | typing | web ) \. .+                                           # by their modules
+        | starlette | types | typing | web ) \. .+           # by their modules
     | [a-z]\w*                                                 # bool, str and their kind
     | [PT]                                                     # type variables
-    | AbstractAsyncContextManager | AbstractContextManager | Any | AsyncExitStack | AsyncIterable | AsyncIterator
-    | Awaitable | Callable | ClientDisconnect | Coroutine | FastAPI | Handler | Image | Iterable
-    | Iterator | Literal | Mapping | MockClock | Path | Self | Sequence | TracebackType
+    | AbstractAsyncContextManager | AbstractContextManager | Any | AsyncExitStack | AsyncIterable
+    | AsyncIterator | Awaitable | Callable | ClientDisconnect | Coroutine | FastAPI | Handler
+    | Image | Iterable | Iterator | Literal | Mapping | MockClock | Path | Self | Sequence | TracebackType
     """
 )
 """Names of others in signatures. They are no links: their inventories would have to be fetched."""
@@ -77,10 +77,24 @@ INSIDE = {
     **dict.fromkeys(("Ask", "Bidder", "Permit", "Scarcity", "Slot"), "between limiter and poller"),
     **dict.fromkeys(("PollRule", "Budget", "Snapshot"), "a part of what holds it"),
     **dict.fromkeys(
-        ("Counted", "Existing", "Failure", "Headers", "InputsName", "Item", "Items", "Kind", "Observer", "Order"),
+        (
+            "Counted",
+            "Existing",
+            "Failure",
+            "Headers",
+            "InputsName",
+            "Item",
+            "Items",
+            "Kind",
+            "Observer",
+            "Order",
+        ),
         "an alias, spelt out where it is used",
     ),
-    **dict.fromkeys(("Over", "PillowImage", "RetryAfter", "Rule", "Submission", "WindowKind"), "an alias, as above"),
+    **dict.fromkeys(
+        ("Over", "PillowImage", "RetryAfter", "Rule", "Submission", "WindowKind"),
+        "an alias, as above",
+    ),
 }
 """Names of this package in signatures that the reference leaves out, each with its reason."""
 
@@ -132,7 +146,7 @@ def add_navigation(_: Sphinx, page: str, source: list[str]) -> None:
 
 
 def without_links_to_files(_: Sphinx, page: str, source: list[str]) -> None:
-    """Keep of a link to a file beside the pages its text: on the disk of a reader it leads nowhere."""
+    """Keep of a link to a file outside of docs its text: in the site it leads nowhere."""
     up = "../" * (page.count("/") + 1)
     source[0] = re.sub(rf"\[([^]]+)\]\({re.escape(up)}[\w/.-]+\)", r"\1", source[0])
 
@@ -147,7 +161,9 @@ def add_commands(_: Sphinx, page: str, source: list[str]) -> None:
     told = commands.generate_docs(output_format="markdown", heading_level=2)
     told = re.sub(r"^## Table of Contents\n.*?(?=^\*\*)", "", told, flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^##+ (.*)$", told, re.MULTILINE)
-    anchors = {plain(heading): re.sub(r"[^\w-]", "", heading.replace(" ", "-")) for heading in headings}
+    anchors = {
+        plain(heading): re.sub(r"[^\w-]", "", heading.replace(" ", "-")) for heading in headings
+    }
     told = re.sub(r"\(#(\S+)\)", lambda link: f"(#{anchors[plain(link[1])]})", told)
     source[0] += "\n" + told.replace("```console", "```text")
 

@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 from sybil import Document
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
-from wavespeed_async.emulator import Emulator
+if TYPE_CHECKING:
+    from wavespeed_async.emulator import Emulator
 
 __all__ = [
     "DOCS",
@@ -28,9 +30,7 @@ __all__ = [
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(
-    str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *DOCS.rglob("*.md"))
-)
+PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *DOCS.rglob("*.md")))
 _LEXER = FencedCodeBlockLexer(language=r".*?", mapping={"language": "language", "source": "source"})
 
 
@@ -102,8 +102,8 @@ def ran_tests(code: str, folder: Path) -> None:
     (folder / "block.py").write_text(code, encoding="utf-8")
     whole = f"import block\n\ndef test_it_is_imported():\n    assert block\n\n{code}"
     (folder / "test_block.py").write_text(whole, encoding="utf-8")
-    ended = subprocess.run(
-        [sys.executable, *"-m pytest -q -W error -p no:cacheprovider .".split()],
+    ended = subprocess.run(  # noqa: S603 (our own command)
+        [sys.executable, *("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", ".")],
         cwd=folder,
         env=environment(),
         capture_output=True,

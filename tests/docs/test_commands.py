@@ -19,7 +19,11 @@ from wavespeed_async.cli._app import app
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-RUN = {"README.md", "docs/clusters.md", *(page for page in ELSEWHERE if ELSEWHERE[page] == TUTORIAL)}
+RUN = {
+    "README.md",
+    "docs/clusters.md",
+    *(page for page in ELSEWHERE if ELSEWHERE[page] == TUTORIAL),
+}
 """Pages whose commands are run, or compared with what CI runs, by tests of their own."""
 
 
@@ -70,7 +74,9 @@ def python(words: list[str]) -> None:
 
 def nox(words: list[str]) -> None:
     """Look for the sessions."""
-    sessions = re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text("utf-8"), re.M)
+    sessions = re.findall(
+        r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text("utf-8"), re.MULTILINE
+    )
     assert {word for word in words if not word.startswith("-")} <= {*sessions}
 
 

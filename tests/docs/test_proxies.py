@@ -38,7 +38,7 @@ def proxy(seen: list[str]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(answer.content)
 
-        do_GET = do_POST = pass_on
+        do_GET = do_POST = pass_on  # noqa: N815 (the names that http.server calls)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
