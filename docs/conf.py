@@ -67,7 +67,8 @@ OUTSIDE = re.compile(
     | [PT]                                                     # type variables
     | AbstractAsyncContextManager | AbstractContextManager | Any | AsyncExitStack | AsyncIterable
     | AsyncIterator | Awaitable | Callable | ClientDisconnect | Coroutine | FastAPI | Handler
-    | Image | Iterable | Iterator | Literal | Mapping | MockClock | Path | Self | Sequence | TracebackType
+    | Image | Iterable | Iterator | Literal | Mapping | MockClock | Path | Self | Sequence
+    | TracebackType
     """
 )
 """Names of others in signatures. They are no links: their inventories would have to be fetched."""
