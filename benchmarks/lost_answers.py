@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -144,7 +144,12 @@ SDKS: dict[str, Callable[[str], None]] = {
 
 def called(name: str, url: str) -> None:
     """Make the call in a process of its own, and keep its words and its error to itself."""
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+        suppress(Exception),
+    ):
         SDKS[name](url)
 
 

@@ -136,10 +136,9 @@ def add_navigation(_: Sphinx, page: str, source: list[str]) -> None:
     trees = []
     for section in re.split(r"^## ", source[0], flags=re.MULTILINE)[1:]:
         caption, _, text = section.partition("\n")
-        pages = re.findall(r"^- \[[^]]*\]\(([\w/.-]+)\.(?:md|rst)\)", text, re.MULTILINE)
-        trees.append(
-            "```{toctree}\n:hidden:\n:caption: " + caption + "\n\n" + "\n".join(pages) + "\n```\n"
-        )
+        links = re.findall(r"^- \[(.*)\]\(([\w/.-]+)\.(?:md|rst)\)", text, re.MULTILINE)
+        pages = "\n".join(f"{title} <{place}>" for title, place in links)
+        trees.append("```{toctree}\n:hidden:\n:caption: " + caption + f"\n\n{pages}\n```\n")
     source[0] += "\n" + "\n".join(trees)
 
 

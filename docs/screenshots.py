@@ -36,6 +36,7 @@ WIDTH, HEIGHT = 1200, 800
 MOST_BYTES = 150_000
 QUALITIES = (80, 65, 50, 35)
 COLOURS = ("amber", "indigo", "moss", "slate", "coral", "ivory", "plum", "teal")
+ARRIVED = "[...document.images].filter(i => i.complete && i.naturalWidth).length >= 7"
 WARES = ("a scarf", "a kite", "a teapot", "a lighthouse", "a rowing boat")
 
 
@@ -105,7 +106,7 @@ def take_emulator(page: Page, folder: Path) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as running:
-            page.wait_for_timeout(9000)
+            page.wait_for_function("/(\\d+) completed/.exec(document.body.innerText)?.[1] >= 12")
             write("emulator", page.screenshot())
             running.wait()
 
@@ -121,9 +122,12 @@ def take_example(page: Page, _: Path) -> None:
         try:
             _wait_for(f"http://127.0.0.1:{port}")
             page.goto(f"http://127.0.0.1:{port}")
-            page.fill("#prompts", "\n".join(f"{ware}, {COLOURS[0]}" for ware in WARES * 2))
+            page.fill(
+                "#prompts",
+                "\n".join(f"{ware}, {colour}" for colour in COLOURS[:3] for ware in WARES),
+            )
             page.click("button.main")
-            page.wait_for_timeout(4500)
+            page.wait_for_function(ARRIVED)
             write("fastapi", page.screenshot())
         finally:
             serving.terminate()

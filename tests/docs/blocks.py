@@ -92,8 +92,8 @@ def ran_program(code: str, folder: Path, emulator: Emulator, **more: str) -> str
         timeout=90,
         check=False,
     )
-    assert ended.stderr == ""
-    assert ended.returncode == 0
+    assert ended.returncode == 0, ended.stderr
+    assert not ended.stderr, ended.stderr
     return ended.stdout
 
 

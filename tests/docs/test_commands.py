@@ -94,7 +94,7 @@ PROGRAMS: dict[str, Callable[[list[str]], None]] = {
 }
 
 
-@pytest.mark.parametrize("line", commands())
+@pytest.mark.parametrize("line", [*commands()])
 def test_commands_are_those_there_are(line: str) -> None:
     """A command's program is known, and takes what stands behind it."""
     for command in re.split(r" (?:&&|\|\|) ", line):

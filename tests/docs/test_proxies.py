@@ -57,9 +57,9 @@ def test_the_program_goes_through_its_proxy(tmp_path: Path) -> None:
     seen: list[str] = []
     with Emulator(latency=0.1) as emulator, proxy(seen) as address:
         ran_program(PROGRAM, tmp_path, emulator, STUDIO_PROXY=address)
+        assert all(path.startswith(emulator.url) for path in seen)
     assert len([*(tmp_path / "pictures").glob("*.png")]) == 1
     assert len(seen) >= 3
-    assert all(path.startswith(emulator.url) for path in seen)
 
 
 def test_the_environment_names_a_proxy(tmp_path: Path) -> None:
