@@ -1,7 +1,7 @@
 """How many submissions one call makes where the answers are lost: each of them may be billed.
 
 A server on this machine reads each request, and then does one thing for ever: it closes the
-connection, answers 500, answers 504 as a gateway does, or answers 429. Each SDK is asked for one
+connection, answers 500, answers 504, or answers 429. Each SDK is asked for one
 picture, with its usual settings but for its address, and given 60 seconds; the server counts the
 POSTs. What is not installed is left out:
 
@@ -190,7 +190,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw a group of bars for each SDK; 429 is left out, since it says that nothing was made."""
     shown = [fate for fate in FATES if fate != "429"]
-    names = {"closed": "the connection is closed", "500": "500", "504": "504, as of a gateway"}
+    names = {"closed": "the connection is closed", "500": "500", "504": "504"}
     with drawing(path, 7.6, 3.6) as figure:
         axes = figure.subplots()
         for place, (fate, color) in enumerate(zip(shown, (OURS, *RIVALS), strict=False)):
@@ -203,6 +203,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set_title("Submissions of one call whose answers are lost", color=INK)
         axes.set_ylim(0, 1.35 * max(max(row["posts"].values()) for row in rows))
         plain(axes)
+        axes.set_axisbelow(True)
         axes.legend(loc="upper left", ncols=3, frameon=False, labelcolor=INK, fontsize=9)
 
 

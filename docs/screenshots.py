@@ -118,7 +118,9 @@ def take_example(page: Page, _: Path) -> None:
         port = listening.getsockname()[1]
     command = [sys.executable, "examples/fastapi_app.py", "--port", str(port), "--latency", "3"]
     known = {name: value for name, value in os.environ.items() if name != "WAVESPEED_API_KEY"}
-    with subprocess.Popen(command, cwd=ROOT, env=known, stderr=subprocess.DEVNULL) as serving:  # noqa: S603 (our own command)
+    with subprocess.Popen(  # noqa: S603 (our own command)
+        command, cwd=ROOT, env=known, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as serving:
         try:
             _wait_for(f"http://127.0.0.1:{port}")
             page.goto(f"http://127.0.0.1:{port}")
@@ -161,7 +163,8 @@ def main() -> None:
     names = parser.parse_args().names or [*SHOTS]
     with TemporaryDirectory() as folder, browser() as chromium:
         for name in names:
-            page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+            # Pages that allow no script but their own are asked whether they are ready.
+            page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT}, bypass_csp=True)
             SHOTS[name](page, Path(folder))
             if name not in {"emulator", "fastapi"}:  # those are taken in the midst of their work
                 page.wait_for_timeout(500)
