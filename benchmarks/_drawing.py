@@ -25,7 +25,7 @@ def drawing(path: Path, width: float, height: float) -> Iterator[Any]:
         from matplotlib.figure import Figure  # noqa: PLC0415 (as above)
     except ImportError:
         sys.exit("drawing needs matplotlib: pip install matplotlib")
-    settings = {"svg.hashsalt": path.stem, "font.family": "sans-serif", "font.size": 10}
+    settings: Any = {"svg.hashsalt": path.stem, "font.family": "sans-serif", "font.size": 10}
     with rc_context(settings):
         figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
         yield figure

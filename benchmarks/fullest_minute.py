@@ -126,7 +126,8 @@ RULES: dict[str, Callable[[], Rule]] = {
 
 def simulate(rule: Rule, dice: random.Random) -> tuple[list[float], float]:
     """Answer when the server had each request, sorted, and when the last was answered."""
-    now, arrivals = 0.0, []
+    now = 0.0
+    arrivals: list[float] = []
     on_their_way: list[tuple[float, int, Any]] = []
     while len(arrivals) < REQUESTS:
         at = rule.next_at(now)

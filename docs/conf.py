@@ -135,7 +135,7 @@ def add_navigation(_: Sphinx, page: str, source: list[str]) -> None:
         return
     trees = []
     for section in re.split(r"^## ", source[0], flags=re.MULTILINE)[1:]:
-        caption, _, text = section.partition("\n")
+        caption, text = section.split("\n", 1)
         links = re.findall(r"^- \[(.*)\]\(([\w/.-]+)\.(?:md|rst)\)", text, re.MULTILINE)
         pages = "\n".join(f"{title} <{place}>" for title, place in links)
         trees.append("```{toctree}\n:hidden:\n:caption: " + caption + f"\n\n{pages}\n```\n")
