@@ -35,6 +35,7 @@ exclude_patterns = ["**/.*"]
 nitpicky = True
 default_role = "code"  # docstrings write names between single backticks
 highlight_language = "none"
+smartquotes = False  # two hyphens are an option
 
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
