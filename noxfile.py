@@ -8,13 +8,14 @@ takes it in.
 from __future__ import annotations
 
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2025.5"
-nox.options.sessions = ["lint", "types", "build", "tests", "lowest", "extras"]
+nox.options.sessions = ["lint", "types", "build", "docs", "tests", "lowest", "extras"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_external_run = True
 
@@ -24,6 +25,9 @@ LOCKED = Path(".ci/locked.txt").resolve()
 LOWEST = Path(".ci/lowest.txt").resolve()
 INSTALLED = {"PYTHONSAFEPATH": "1"}
 """Import the package from where it is installed, never from this folder."""
+
+SITE = Path("build/site")
+"""Where the documentation is built; its `index.html` opens from the disk."""
 
 PARALLEL = ("-q", "-n", "auto", "--dist", "loadgroup")
 
@@ -162,6 +166,16 @@ def audit(session: nox.Session) -> None:
     """Look the locked versions up among the known vulnerabilities; it needs the package index."""
     install_group(session, "audit")
     session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "-r", str(LOCKED))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site, with every warning an error, and look at it in Chromium."""
+    install_group(session, "docs")
+    install_wheel(session)
+    shutil.rmtree(SITE, ignore_errors=True)
+    session.run("sphinx-build", "-q", "-W", "-n", "docs", str(SITE), env=INSTALLED)
+    session.run("pytest", "-q", "docs/test_site.py", env={**INSTALLED, "SITE": str(SITE)})
 
 
 @nox.session

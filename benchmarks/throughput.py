@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from _account import POLL, SPAWN, Job, seen_by, server
+from _drawing import INK, ORACLE, OURS, RIVAL, drawing, plain
 from attrs import frozen
 from simulation import MEANS, SIZES, simulate
 
@@ -220,23 +221,16 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
 # --- the figure -----------------------------------------------------------------------------------
 
 
-OURS, ORACLE, RIVAL, INK = "#0b63c5", "#8b939c", "#d1641a", "#30363d"
 STYLES = ("-", "--", ":")
 ORACLE_LABEL = "oracle: knows when each picture will be ready"
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw pictures a minute against latency; on white, so that dark pages show it too."""
-    try:
-        from matplotlib import rc_context  # noqa: PLC0415 (only who draws needs it)
-        from matplotlib.figure import Figure  # noqa: PLC0415 (as above)
-        from matplotlib.ticker import FixedLocator, NullLocator  # noqa: PLC0415 (as above)
-    except ImportError:
-        sys.exit("drawing needs matplotlib: pip install matplotlib")
+    """Draw pictures a minute against latency."""
     means = [row["mean"] for row in rows]
-    # The same figures make the same file, byte for byte.
-    with rc_context({"svg.hashsalt": "throughput", "font.family": "sans-serif", "font.size": 10}):
-        figure = Figure(figsize=(7.6, 4.8), facecolor="white", layout="constrained")
+    with drawing(path, 7.6, 4.8) as figure:
+        from matplotlib.ticker import FixedLocator, NullLocator  # noqa: PLC0415 (only who draws)
+
         axes = figure.subplots()
         for name, style in zip(rows[0]["official"], STYLES * len(means), strict=False):
             official = [row["official"][name]["pictures_a_minute"] for row in rows]
@@ -262,16 +256,12 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set_ylim(0, 72)
         axes.set_xlabel("how long a prediction takes, on average", color=INK)
         axes.set_title("Pictures a minute, at 120 requests a minute and 20 running", color=INK)
-        axes.grid(axis="y", color="#d8dee4", lw=0.7)
-        axes.tick_params(colors=INK, length=0)
-        for side in axes.spines.values():
-            side.set_visible(False)
+        plain(axes)
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(
             handles[::-1], labels[::-1], loc="outside lower center", ncols=1,
             frameon=False, labelcolor=INK, fontsize=9,
         )  # fmt: skip
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def options_of(arguments: list[str] | None = None) -> argparse.Namespace:

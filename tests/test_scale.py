@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.docs.blocks import blocks_of
 from tests.test_benchmarks import run
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
-COMMAND, TABLE = re.findall(r"^```(?:bash|text)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+COMMAND, TABLE = [block.code for block in blocks_of("docs/scale.md")]
 SCALE = runpy.run_path(str(ROOT / "benchmarks" / "scale.py"))
 DAY = 86400.0
 simulate = SCALE["simulate"]

@@ -9,20 +9,21 @@ import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.docs.blocks import ROOT, blocks_of
 from wavespeed_async.emulator import Emulator
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
-PYTHON = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BLOCKS = blocks_of("docs/clusters.md")
+PYTHON = [block.code for block in BLOCKS if block.language == "python"]
 COMMANDS = [
-    line
-    for block in re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    for line in block.splitlines()
+    line for block in BLOCKS if block.language == "bash" for line in block.code.splitlines()
 ]
 NEEDS = {"ray": "ray", "ray_parquet": "ray", "arq_worker": "arq"}
 

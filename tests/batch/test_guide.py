@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tests.docs.blocks import DOCS, blocks_of, ran_program
 from wavespeed_async.batch.postgres import _session
 from wavespeed_async.batch.postgres._store import PATIENCE
 from wavespeed_async.emulator import Emulator
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "journals.md").read_text(encoding="utf-8")
-PROGRAMS = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GUIDE = (DOCS / "journals.md").read_text(encoding="utf-8")
+PROGRAMS = [block.code for block in blocks_of("docs/journals.md")]
 
 
 def test_its_programs_run_with_either_journal(journal_at: str, tmp_path: Path) -> None:
     """The first makes pictures, by a file and by an address; the second reads their journal."""
     with Emulator(latency=0.05, pictures=False) as emulator:
-        environment = {
-            **os.environ,
-            "WAVESPEED_API_KEY": "a-key",
-            "WAVESPEED_BASE_URL": emulator.url,
-        }
         for program in PROGRAMS:
-            ended = subprocess.run(  # noqa: S603 (the guide's own program)
-                [
-                    *(sys.executable, "-W", "error", "-c"),
-                    program.replace('"pictures/journal.sqlite"', repr(journal_at)),
-                ],
-                cwd=tmp_path,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert ended.stderr == ""
-            assert len(ended.stdout.splitlines()) == 20
+            code = program.replace('"pictures/journal.sqlite"', repr(journal_at))
+            told = ran_program(code, tmp_path, emulator)
+            assert len(told.splitlines()) == 20
     assert len(PROGRAMS) == 2
     assert len(emulator.predictions) == 20
-    assert ended.stdout.count("saved a lighthouse, number") == 20
+    assert told.count("saved a lighthouse, number") == 20
 
 
 def test_its_figures_are_those_of_the_code() -> None:
