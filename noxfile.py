@@ -104,8 +104,9 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lowest(session: nox.Session) -> None:
     """Test with the lowest versions that the package declares."""
-    constrain(session, LOWEST)
     install_group(session, "test")
+    constrain(session, LOWEST)
+    install_group(session, "sdk")  # of the version of its API
     install_wheel(session)
     session.run("pytest", *PARALLEL, *session.posargs, env=INSTALLED)
 
@@ -150,7 +151,7 @@ def lock(session: nox.Session) -> None:
     groups = [word for name in PYPROJECT["dependency-groups"] for word in ("--group", name)]
     lowest = bounds(Path(session.create_tmp()) / "lowest.txt")
     _compile(session, LOCKED, "--universal", *groups)
-    _compile(session, LOWEST, "--group", "test", "--constraint", str(lowest))
+    _compile(session, LOWEST, "--group", "sdk", "--constraint", str(lowest))
 
 
 def _compile(session: nox.Session, path: Path, *options: str) -> None:
