@@ -62,14 +62,14 @@ pygments_dark_style = "github-dark"
 
 OUTSIDE = re.compile(
     r"""(?x)
-      (?: aiohttp | anyio | asyncio | collections | fastapi | httpx | os | pathlib | random | ray
-        | starlette | types | typing | web ) \. .+           # by their modules
+      (?: aiohttp | anyio | asyncio | collections | contextvars | fastapi | httpx | logging | os
+        | pathlib | random | ray | starlette | types | typing | web ) \. .+   # by their modules
     | [a-z]\w*                                                 # bool, str and their kind
     | [PT]                                                     # type variables
     | AbstractAsyncContextManager | AbstractContextManager | Any | AsyncExitStack | AsyncIterable
     | AsyncIterator | Awaitable | Callable | ClientDisconnect | Coroutine | FastAPI | Handler
-    | Image | Iterable | Iterator | Literal | Mapping | MockClock | Path | Self | Sequence
-    | TracebackType
+    | Image | Iterable | Iterator | Literal | Mapping | MeterProvider | MockClock | Path | Self
+    | Sequence | TracebackType | TracerProvider
     """
 )
 """Names of others in signatures. They are no links: their inventories would have to be fetched."""
@@ -89,6 +89,7 @@ INSIDE = {
             "Items",
             "Kind",
             "Observer",
+            "Observers",
             "Order",
         ),
         "an alias, spelt out where it is used",

@@ -35,6 +35,8 @@ PUBLIC = (
     "wavespeed_async.errors",
     "wavespeed_async.limits.redis",
     "wavespeed_async.models",
+    "wavespeed_async.observe",
+    "wavespeed_async.observe.otel",
     "wavespeed_async.testing",
     "wavespeed_async.webhooks",
 )

@@ -17,7 +17,9 @@ TUTORIAL = "tests/docs/test_tutorial.py"
 ELSEWHERE = {
     "README.md": "tests/test_readme.py",
     "docs/clusters.md": "tests/backends/test_clusters.py",
+    "docs/contributing.md": "tests/test_contributing.py",
     "docs/journals.md": "tests/batch/test_guide.py",
+    "docs/observation.md": "tests/test_observation_guide.py",
     "docs/processes.md": "tests/docs/test_processes.py",
     "docs/proxies.md": "tests/docs/test_proxies.py",
     "docs/scale.md": "tests/test_scale.py",
