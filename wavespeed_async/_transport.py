@@ -44,6 +44,7 @@ from wavespeed_async._events import (
     RequestLost,
     RequestSent,
     notify,
+    tell,
 )
 from wavespeed_async._extras import need
 from wavespeed_async._loops import LoopClock
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextvars import ContextVar
 
-    from wavespeed_async._events import Observer
+    from wavespeed_async._events import Event, Observer
     from wavespeed_async.limits import Permit
 
 __all__ = ["Answer", "Body", "Download", "Transport", "Wire", "base_url_root"]
@@ -256,7 +257,7 @@ class Transport:
                 self._check_open()  # again: it may have been closed meanwhile
                 request = pool.request(method, self.root + path + query, body, wire, held=held)
                 if self._details:
-                    notify(self._observe, RequestSent(**about))
+                    self._tell(RequestSent(**about))
                 started = anyio.current_time()
                 try:
                     answer = await self._exchange(
@@ -268,20 +269,25 @@ class Transport:
                         largest=largest or LARGEST_ANSWER,
                     )
                 except BaseException as error:
-                    lost = RequestLost(
-                        **about,
-                        error=error if isinstance(error, Exception) else None,
-                        seconds=anyio.current_time() - started,
-                    )
-                    notify(self._observe, lost)
+                    self._lose(error, anyio.current_time() - started, about)
                     raise
                 seconds = anyio.current_time() - started
         finally:
             permit.withdrawn()  # of no effect once it was answered or given up
-        if self._observe is not None:
-            status = answer.status_code
-            notify(self._observe, RequestAnswered(**about, status_code=status, seconds=seconds))
+        status = answer.status_code
+        self._tell(RequestAnswered(**about, status_code=status, seconds=seconds))
         return answer
+
+    def _lose(self, error: BaseException, seconds: float, about: Mapping[str, Any]) -> None:
+        failure = error if isinstance(error, Exception) else None
+        self._tell(RequestLost(**about, error=failure, seconds=seconds))
+
+    def _tell(self, event: Event) -> None:
+        """Tell of a single request: nobody but observers hears of those, and the counts."""
+        if self._details:
+            notify(self._observe, event)
+        elif self._observe is not None:
+            tell(self._observe, event)
 
     async def _exchange(
         self,
