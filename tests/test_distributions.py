@@ -103,7 +103,7 @@ def test_the_wheel_has_the_package_and_nothing_else(built: Built) -> None:
     here = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / PACKAGE).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not {"__pycache__", ".mypy_cache"} & set(path.parts)
     }
     about = {f"{PACKAGE}-{__version__}.dist-info/{name}" for name in ABOUT}
     assert built.files() == here | about

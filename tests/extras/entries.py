@@ -184,6 +184,7 @@ ENTRIES = (
         _POSTGRES,
         lambda: import_module("wavespeed_async.batch").JournalReader(DATABASE),
     ),
+    Entry("OpenTelemetry", "otel", frozenset({"opentelemetry"}), _loaded("observe.otel")),
     Entry("client.image", "pillow", frozenset({"PIL"}), _called(_image)),
 )
 """Whoever adds an extra adds its ways in: a test compares with `pyproject.toml`."""

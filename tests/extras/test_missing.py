@@ -19,7 +19,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 PACKAGES = sorted({package for entry in ENTRIES for package in entry.packages})
 
-IMPORTED_AS = {"pillow": {"PIL"}, "ray[data]": {"pyarrow", "ray"}, "psycopg[binary]": {"psycopg"}}
+IMPORTED_AS = {
+    "opentelemetry-api": {"opentelemetry"},
+    "pillow": {"PIL"},
+    "psycopg[binary]": {"psycopg"},
+    "ray[data]": {"pyarrow", "ray"},
+}
 """What a requirement is imported as, where that is not its own name."""
 
 WITHOUT = """

@@ -13,18 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wavespeed_async._extras import need
 from wavespeed_async._version import __version__
-from wavespeed_async.errors import ConfigurationError
 
-try:
+with need("otel", of="OpenTelemetry"):
     from opentelemetry import metrics, trace
-except ModuleNotFoundError as _error:
-    if (_error.name or "").partition(".")[0] != "opentelemetry":
-        raise
-    _message = (
-        "this needs opentelemetry, which is not installed: pip install 'wavespeed-async[otel]'"
-    )
-    raise ConfigurationError(_message) from _error
 
 from wavespeed_async.observe.otel._conventions import SCHEMA
 from wavespeed_async.observe.otel._metrics import Instruments, Metrics
