@@ -224,8 +224,8 @@ async def test_files_go_over_every_transport(transport: str | None, tmp_path: Pa
             for _ in range(2):
                 url = await client.upload(file)
                 assert (await visitor.get(url)).content == PNG * 5000
-                client._account.uploads._has_tickets = False
-                client._account.uploads._addresses.clear()
+                client._stack.uploads._has_tickets = False
+                client._stack.uploads._addresses.clear()
         assert len(emulator.uploads) == 2
 
 

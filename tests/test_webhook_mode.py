@@ -291,7 +291,7 @@ async def test_a_submission_that_has_ended_needs_no_webhook() -> None:
         assert (await client.submit(REQUEST, webhook=HOOK)).status is Status.COMPLETED
         assert (await client.run(REQUEST, webhook=HOOK)).status is Status.COMPLETED
         assert client.limiter.running == 0
-        assert not client._account.poller._arrivals.expects(ID)
+        assert not client._stack.poller._arrivals.expects(ID)
     assert bench.api.methods == ["POST", "POST"]
 
 
@@ -529,13 +529,13 @@ def test_who_waited_in_a_loop_that_has_ended_waits_no_longer() -> None:
         client, _ = client_of(reply("created"), limiter=limiter)
         with anyio.move_on_after(1.0):
             await client.run(REQUEST, webhook=HOOK)
-        client._account.poller._watches[OTHER] = []  # as a loop that was torn down leaves it
+        client._stack.poller._watches[OTHER] = []  # as a loop that was torn down leaves it
 
     async def second() -> None:
         client, _ = client_of(reply("created"), limiter=limiter)
         async with client:
             assert not client.arrive(told())
-            assert client._account.poller._watches == {}
+            assert client._stack.poller._watches == {}
 
     for main in (first, second):
         name, options = virtual_backend("asyncio")
@@ -586,7 +586,7 @@ async def test_what_nobody_here_waits_for_is_carried_to_the_other_workers() -> N
         client.arrive(told("processing"))
         with pytest.raises(WebhookVerificationError):
             await client.receive(b"{}", {}, SECRET)
-    poller = client._account.poller
+    poller = client._stack.poller
     assert carried.asked == [
         ("attach", poller),
         ("publish", ID),
@@ -602,7 +602,7 @@ async def test_what_was_submitted_is_looked_for_and_what_is_awaited_here_is_post
     async with client, anyio.create_task_group() as group:
         group.start_soon(partial(client.run, REQUEST, webhook=HOOK))
         await anyio.sleep(1.0)
-        poller = client._account.poller
+        poller = client._stack.poller
         assert poller.awaits(ID)
         assert poller.awaited == (ID,)
         await client.receive(*signed(told()), SECRET)

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-import os
 import random
-import secrets
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, overload
-from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
 import anyio.to_thread
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from wavespeed_async._account import (
     Price,
@@ -26,13 +19,23 @@ from wavespeed_async._account import (
     listing,
     price_of,
 )
+from wavespeed_async._batch_runner import BatchRunner
 from wavespeed_async._calls import Calls, Turn
 from wavespeed_async._catalogue import Catalogue, Model
-from wavespeed_async._codec import decode_id, request_of
+from wavespeed_async._codec import prediction_of, request_of
 from wavespeed_async._folder import Folder
 from wavespeed_async._media import Storage
 from wavespeed_async._polling import Poller
 from wavespeed_async._prediction import Outcome, Prediction, Status
+from wavespeed_async._settings import (
+    base_url_or_default,
+    check_settings,
+    check_timeout,
+    checked_key,
+    checked_url,
+)
+from wavespeed_async._sharing import forget, identity_of, shared_limiter
+from wavespeed_async._stack import Defaults, Stack
 from wavespeed_async._statistics import Counts
 from wavespeed_async._uploads import Uploads
 from wavespeed_async.batch import (
@@ -46,13 +49,12 @@ from wavespeed_async.batch import (
 )
 from wavespeed_async.batch import estimate as estimate_of
 from wavespeed_async.errors import APIConnectionError, ConfigurationError, InvalidRequestError
-from wavespeed_async.limits import Limiter, Limits
-from wavespeed_async.models import Request
 from wavespeed_async.models._known import ModelMethods
 from wavespeed_async.observe._observers import checked, stream
-from wavespeed_async.webhooks import TOLERANCE, check_url, verify
+from wavespeed_async.webhooks import TOLERANCE, verify
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
@@ -61,129 +63,22 @@ if TYPE_CHECKING:
     import httpx
     from PIL.Image import Image
 
-    from wavespeed_async._calls import Mark, Recorder, Submitted
-    from wavespeed_async._contents import Content
     from wavespeed_async._deliveries import Deliveries
-    from wavespeed_async._events import Event
     from wavespeed_async._folder import Existing
     from wavespeed_async._poll_rule import PollRule
     from wavespeed_async._statistics import Statistics
-    from wavespeed_async._transport import Transport
     from wavespeed_async.batch import Estimate, Items
-    from wavespeed_async.limits import AnyLimiter, Slot
-    from wavespeed_async.models._images import ImageSource, LocalImage
+    from wavespeed_async.limits import AnyLimiter, Limits
+    from wavespeed_async.models import Request
+    from wavespeed_async.models._images import ImageSource
     from wavespeed_async.observe._observers import Observers
     from wavespeed_async.webhooks import Headers
 
 __all__ = ["AsyncWaveSpeed"]
 
-DEFAULT_BASE_URL = "https://api.wavespeed.ai"
-KEY_VARIABLE = "WAVESPEED_API_KEY"
-URL_VARIABLE = "WAVESPEED_BASE_URL"
-BEHIND = 1
-"""A batch goes after calls that are made beside it: somebody waits for those."""
-
 AT_ONCE = 256 * 1024
 """Bytes of a webhook that are verified on the event loop, in a millisecond; pictures in base64 have
 more, and go to a thread."""
-
-
-@frozen
-class _Defaults:
-    """Hold what `with_options` may change."""
-
-    timeout: float
-    priority: int = 0
-    choose_seeds: bool = True
-    webhook: str | None = field(default=None, repr=False)
-    check_raw: bool = True
-
-
-@frozen(eq=False, repr=False)
-class _Account:
-    """Hold what clients made by `with_options` share: one pool, one limiter, one poller."""
-
-    transport: Transport
-    limiter: AnyLimiter
-    calls: Calls
-    poller: Poller
-    storage: Storage
-    uploads: Uploads
-    catalogue: Catalogue
-    dice: random.Random
-    deliveries: Deliveries | None
-    identity: str
-    counts: Counts
-
-    async def submit(
-        self,
-        request: Request,
-        turn: Turn,
-        defaults: _Defaults,
-    ) -> Prediction:
-        """Submit a request; its slot is attended when this returns."""
-        with self.calls.told("submit", asked=request) as told:
-            return told.saw(await self._submit(request, turn, defaults))
-
-    async def _submit(
-        self,
-        request: Request,
-        turn: Turn,
-        defaults: _Defaults,
-        submitted: Submitted | None = None,
-        mark: Mark | None = None,
-    ) -> Prediction:
-        if not isinstance(request, Request):
-            raise InvalidRequestError.of(
-                owner="submit", field="request", value=request, allowed="a request"
-            )
-        if defaults.check_raw:
-            await self.catalogue.check(request, turn)
-        if defaults.choose_seeds:
-            request = request.with_seed(self.dice)
-
-        def note(prediction: Prediction) -> None:
-            if defaults.webhook is not None:
-                self.expect(prediction)
-            if submitted is not None:
-                submitted(prediction)
-
-        body = await self.uploads.body(request, turn)
-        return await self.calls.submit(
-            request,
-            turn,
-            ask=self.poller.ask,
-            submitted=note,
-            mark=mark,
-            webhook=defaults.webhook,
-            body=body,
-        )
-
-    def expect(self, prediction: Prediction) -> None:
-        """Note that a webhook is to tell the end of a prediction that was just submitted."""
-        self.poller.expect(prediction)
-        if self.deliveries is not None:
-            self.deliveries.look_for(prediction.id)
-
-    async def run(
-        self,
-        request: Request,
-        turn: Turn,
-        defaults: _Defaults,
-        submitted: Submitted | None = None,
-        mark: Mark | None = None,
-    ) -> Prediction:
-        """Submit and wait; a turn without a deadline gets one that counts from the submission."""
-        with self.calls.told("run", asked=request) as told:
-            prediction = await self._submit(request, turn, defaults, submitted, mark)
-            if turn.deadline == math.inf:
-                turn = evolve(turn, deadline=anyio.current_time() + defaults.timeout)
-            return told.saw(await self.poller.wait(prediction, turn, attended=True))
-
-    async def wait(self, prediction: Prediction, turn: Turn) -> Prediction:
-        """Wait for the end of a prediction that runs already."""
-        with self.calls.told("wait", about=prediction) as told:
-            return told.saw(await self.poller.wait(prediction, turn))
 
 
 class AsyncWaveSpeed(ModelMethods):
@@ -234,12 +129,12 @@ class AsyncWaveSpeed(ModelMethods):
             base_url_root,
         )
 
-        key = _checked_key(api_key)
-        url = base_url or os.environ.get(URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
-        _check_settings(timeout, max_retries, transport)
+        key = checked_key(api_key)
+        url = base_url_or_default(base_url)
+        check_settings(timeout, max_retries, transport)
         observers = checked(observe)
         if limiter is None:
-            limiter = _shared_limiter(self, base_url_root(url), key, limits)
+            limiter = shared_limiter(self, base_url_root(url), key, limits)
         elif limits is not None and limits != limiter.limits:
             message = "give a client limits or a limiter, not both: a limiter brings its own"
             raise ConfigurationError(message)
@@ -248,7 +143,7 @@ class AsyncWaveSpeed(ModelMethods):
         wire = Transport(api_key=key, base_url=url, transport=transport, observe=told)
         dice = random.Random()
         calls = Calls(wire, limiter, max_retries=max_retries, observe=told, dice=dice)
-        self._account = _Account(
+        self._stack = Stack(
             transport=wire,
             limiter=limiter,
             calls=calls,
@@ -258,17 +153,17 @@ class AsyncWaveSpeed(ModelMethods):
             uploads=Uploads(calls, wire, max_retries=max_retries, dice=dice),
             dice=dice,
             deliveries=deliveries,
-            identity=_identity(base_url_root(url), key),
+            identity=identity_of(base_url_root(url), key),
             counts=counts,
         )
         if deliveries is not None:
-            deliveries.attach(self._account.poller)
-        self._defaults = _Defaults(timeout, choose_seeds=choose_seeds, check_raw=check_raw)
+            deliveries.attach(self._stack.poller)
+        self._defaults = Defaults(timeout, choose_seeds=choose_seeds, check_raw=check_raw)
         self._parent: AsyncWaveSpeed | None = None
         limiter.opened(self)
 
     def __repr__(self) -> str:
-        return f"<AsyncWaveSpeed {self._account.transport.root}, {self._account.limiter!r}>"
+        return f"<AsyncWaveSpeed {self._stack.transport.root}, {self._stack.limiter!r}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -284,12 +179,12 @@ class AsyncWaveSpeed(ModelMethods):
     async def aclose(self) -> None:
         """Close the pool of connections; a client made by `with_options` leaves it open."""
         if self._parent is None:
-            _forget_client(self)
-            if self._account.deliveries is not None:
-                self._account.deliveries.detach(self._account.poller)
+            forget(self)
+            if self._stack.deliveries is not None:
+                self._stack.deliveries.detach(self._stack.poller)
             with anyio.CancelScope(shield=True):
-                await self._account.transport.aclose()
-                await self._account.limiter.closed(self)
+                await self._stack.transport.aclose()
+                await self._stack.limiter.closed(self)
 
     def with_options(
         self,
@@ -310,35 +205,35 @@ class AsyncWaveSpeed(ModelMethods):
             check_raw: Whether to check raw requests against the API's catalogue.
         """
         other = object.__new__(AsyncWaveSpeed)
-        other._account = self._account
+        other._stack = self._stack
         now = self._defaults
-        other._defaults = _Defaults(
+        other._defaults = Defaults(
             timeout=now.timeout if timeout is None else timeout,
             priority=now.priority if priority is None else priority,
             choose_seeds=now.choose_seeds if choose_seeds is None else choose_seeds,
-            webhook=now.webhook if webhook is None else _checked_url(webhook),
+            webhook=now.webhook if webhook is None else checked_url(webhook),
             check_raw=now.check_raw if check_raw is None else check_raw,
         )
         other._parent = self  # while this one is in use, so is the account
-        _check_timeout(other._defaults.timeout)
+        check_timeout(other._defaults.timeout)
         return other
 
     @property
     def limiter(self) -> AnyLimiter:
         """The limiter, to be shared with other clients or asked for what it sees."""
-        return self._account.limiter
+        return self._stack.limiter
 
     @property
     def poll_rule(self) -> PollRule:
         """What was learned of how long models take: `snapshot()` saves it, `restore` loads it."""
-        return self._account.poller.rule
+        return self._stack.poller.rule
 
     def statistics(self) -> Statistics:
         """Tell what was done and what goes on, in all clients of this account in this process.
 
         It asks for nothing over the network, and any thread may call it.
         """
-        return self._account.counts.statistics(self.limiter, self.poll_rule)
+        return self._stack.counts.statistics(self.limiter, self.poll_rule)
 
     # --- one request -----------------------------------------------------------------------------
 
@@ -389,7 +284,7 @@ class AsyncWaveSpeed(ModelMethods):
                 error has a `prediction_id`: then it may still run, and waiting for it resumes it.
         """
         asked, defaults = request_of(request, fields), self._called_at(webhook)
-        return await self._account.run(asked, self._turn(timeout), defaults)
+        return await self._stack.run(asked, self._turn(timeout), defaults)
 
     @overload
     async def submit(
@@ -424,7 +319,7 @@ class AsyncWaveSpeed(ModelMethods):
             LimiterTimeoutError, APIConnectionError, APIStatusError: It does not exist.
         """
         asked = request_of(request, fields)
-        account, defaults = self._account, self._called_at(webhook)
+        account, defaults = self._stack, self._called_at(webhook)
         prediction = await account.submit(asked, self._turn(timeout), defaults)
         account.poller.leave(prediction)
         return prediction
@@ -438,9 +333,9 @@ class AsyncWaveSpeed(ModelMethods):
             NotFoundError: There is none with this id; the API keeps them for 7 days.
             APIConnectionError, APIResponseError, APIStatusError: No usable answer came.
         """
-        turn, known = self._turn(timeout), _known(prediction)
+        turn, known = self._turn(timeout), prediction_of(prediction)
         with anyio.CancelScope(deadline=turn.deadline):
-            return await self._account.poller.result(known, turn)
+            return await self._stack.poller.result(known, turn)
         message = f"no answer about prediction {known.id} within its time"
         raise APIConnectionError(message, prediction_id=known.id)
 
@@ -454,7 +349,7 @@ class AsyncWaveSpeed(ModelMethods):
             PredictionTimeoutError: It still ran after `timeout`; its id resumes it.
             NotFoundError: There is none with this id; the API keeps them for 7 days.
         """
-        return await self._account.wait(_known(prediction), self._turn(timeout))
+        return await self._stack.wait(prediction_of(prediction), self._turn(timeout))
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -472,7 +367,7 @@ class AsyncWaveSpeed(ModelMethods):
             InvalidRequestError: It cannot be read, or is no image that the API takes.
             APIConnectionError, APIStatusError, LimiterTimeoutError: It could not be uploaded.
         """
-        return await self._account.uploads.upload(image, self._turn(timeout))
+        return await self._stack.uploads.upload(image, self._turn(timeout))
 
     async def save(
         self,
@@ -503,7 +398,7 @@ class AsyncWaveSpeed(ModelMethods):
         folder = Folder.of(directory, name=name, existing=existing, metadata=metadata)
         index = prediction.index if isinstance(prediction, Outcome) else None
         prediction = prediction.unwrap() if isinstance(prediction, Outcome) else prediction
-        return await self._account.storage.save(prediction, folder, index)
+        return await self._stack.storage.save(prediction, folder, index)
 
     async def read(self, prediction: Prediction, number: int = 0) -> bytes:
         """Answer an output of a finished prediction, by its number from 0, as bytes.
@@ -512,7 +407,7 @@ class AsyncWaveSpeed(ModelMethods):
             InvalidRequestError: The prediction is not completed, or has no such output.
             APIConnectionError, APIStatusError, APIResponseError: It could not be fetched.
         """
-        return await self._account.storage.read(prediction, number)
+        return await self._stack.storage.read(prediction, number)
 
     async def image(self, prediction: Prediction, number: int = 0) -> Image:
         """Answer an output of a finished prediction as a Pillow image (extra `pillow`).
@@ -522,7 +417,7 @@ class AsyncWaveSpeed(ModelMethods):
             APIResponseError: The output is no image.
             InvalidRequestError, APIConnectionError, APIStatusError: As `read`.
         """
-        return await self._account.storage.image(prediction, number)
+        return await self._stack.storage.image(prediction, number)
 
     # --- webhooks --------------------------------------------------------------------------------
 
@@ -547,8 +442,8 @@ class AsyncWaveSpeed(ModelMethods):
         """
         check = partial(verify, body, headers, secret, tolerance=tolerance)
         prediction = check() if len(body) <= AT_ONCE else await anyio.to_thread.run_sync(check)
-        deliveries = self._account.deliveries
-        is_awaited = self._account.poller.hear(prediction)
+        deliveries = self._stack.deliveries
+        is_awaited = self._stack.poller.hear(prediction)
         if deliveries is not None and prediction.status.ended:
             if is_awaited:
                 deliveries.post(prediction)
@@ -569,9 +464,9 @@ class AsyncWaveSpeed(ModelMethods):
             raise InvalidRequestError.of(
                 owner="arrive", field="prediction", value=prediction, allowed="a prediction"
             )
-        is_awaited = self._account.poller.hear(prediction)
-        if self._account.deliveries is not None and prediction.status.ended:
-            self._account.deliveries.post(prediction)
+        is_awaited = self._stack.poller.hear(prediction)
+        if self._stack.deliveries is not None and prediction.status.ended:
+            self._stack.deliveries.post(prediction)
         return is_awaited
 
     # --- models and the account ------------------------------------------------------------------
@@ -585,7 +480,7 @@ class AsyncWaveSpeed(ModelMethods):
             LimiterTimeoutError, APIConnectionError, APIResponseError, APIStatusError: They cannot
                 be had.
         """
-        return await self._account.catalogue.models(self._turn(timeout), max_age=max_age)
+        return await self._stack.catalogue.models(self._turn(timeout), max_age=max_age)
 
     async def check(self, request: Request, *, timeout: float | None = None) -> None:
         """Check a raw request against the API's catalogue, as submitting it does; send nothing.
@@ -596,7 +491,7 @@ class AsyncWaveSpeed(ModelMethods):
         Raises:
             InvalidRequestError: For the first field that the model does not declare or refuses.
         """
-        await self._account.catalogue.check(request, self._turn(timeout))
+        await self._stack.catalogue.check(request, self._turn(timeout))
 
     async def balance(self, *, timeout: float | None = None) -> float:
         """Ask what the account has left, in USD.
@@ -606,7 +501,7 @@ class AsyncWaveSpeed(ModelMethods):
                 answer came.
         """
         turn = self._turn(timeout)
-        return await in_time(turn, partial(balance, self._account.calls, turn))
+        return await in_time(turn, partial(balance, self._stack.calls, turn))
 
     async def price(self, request: Request, *, timeout: float | None = None) -> Price:
         """Ask what a request would cost; a raw one is checked as if it were submitted.
@@ -618,8 +513,8 @@ class AsyncWaveSpeed(ModelMethods):
         """
         turn = self._turn(timeout)
         if self._defaults.check_raw:
-            await self._account.catalogue.check(request, turn)
-        return await in_time(turn, partial(price_of, self._account.calls, request, turn))
+            await self._stack.catalogue.check(request, turn)
+        return await in_time(turn, partial(price_of, self._stack.calls, request, turn))
 
     def predictions(
         self,
@@ -651,7 +546,7 @@ class AsyncWaveSpeed(ModelMethods):
 
         async def page(query: Mapping[str, object]) -> Mapping[str, Any]:
             turn = self._turn(None)
-            return await in_time(turn, partial(self._account.calls.listing, query, turn))
+            return await in_time(turn, partial(self._stack.calls.listing, query, turn))
 
         return listing(
             page,
@@ -676,7 +571,7 @@ class AsyncWaveSpeed(ModelMethods):
                 answer came; some may be deleted.
         """
         turn, ids = self._turn(timeout), checked_ids(predictions)
-        return await in_time(turn, partial(delete, self._account.calls, ids, turn))
+        return await in_time(turn, partial(delete, self._stack.calls, ids, turn))
 
     # --- many requests ---------------------------------------------------------------------------
 
@@ -726,7 +621,7 @@ class AsyncWaveSpeed(ModelMethods):
         folder = None if save_to is None else Folder.of(save_to)
         if folder is not None:
             folder.check_batch(journal=journal is not None)
-        runner = _BatchRunner(self._account, self._called_at(webhook))
+        runner = BatchRunner(self._stack, self._called_at(webhook))
         course: Plain | Journaled = Plain(runner)
         if journal is not None:
             course = Journaled(
@@ -767,227 +662,15 @@ class AsyncWaveSpeed(ModelMethods):
         The API is asked for the price of each kind of request, under the limits; of 50 kinds at
         most. Nothing is submitted. Where prices cannot be asked for the answer says why.
         """
-        runner = _BatchRunner(self._account, self._defaults)
+        runner = BatchRunner(self._stack, self._defaults)
         return await estimate_of(requests, Prices(runner.price), runner.limits)
 
-    def _called_at(self, webhook: str | None) -> _Defaults:
+    def _called_at(self, webhook: str | None) -> Defaults:
         if webhook is None:
             return self._defaults
-        return evolve(self._defaults, webhook=_checked_url(webhook))
+        return evolve(self._defaults, webhook=checked_url(webhook))
 
     def _turn(self, timeout: float | None) -> Turn:
         seconds = self._defaults.timeout if timeout is None else timeout
-        _check_timeout(seconds)
+        check_timeout(seconds)
         return Turn(deadline=anyio.current_time() + seconds, priority=self._defaults.priority)
-
-
-@frozen(eq=False, repr=False)
-class _BatchRunner:
-    """Give a batch what it needs of a client."""
-
-    account: _Account
-    defaults: _Defaults
-
-    @property
-    def width(self) -> int:
-        """How many predictions may run at once."""
-        return self.limits.concurrency
-
-    @property
-    def limits(self) -> Limits:
-        """What the account is allowed."""
-        return self.account.limiter.limits
-
-    @property
-    def owner(self) -> str:
-        """A name for its limiter, as long as that lives."""
-        return _owners.setdefault(self.account.limiter, secrets.token_hex(8))
-
-    @property
-    def identity(self) -> str:
-        """A name for the account: by its key, and where the API is."""
-        return self.account.identity
-
-    def learned(self) -> Mapping[str, Any]:
-        """Tell what was learned of how long models take."""
-        return self.account.poller.rule.snapshot()
-
-    def learn(self, snapshot: Mapping[str, Any]) -> None:
-        """Know what an earlier process has learned."""
-        self.account.poller.rule.restore(snapshot)
-
-    @property
-    def recorders(self) -> list[Recorder]:
-        """Who writes down what the client sends."""
-        return self.account.calls.recorders
-
-    def seeded(self, request: Request) -> Request:
-        """Draw a seed that is left open, where the client draws them."""
-        return request.with_seed(self.account.dice) if self.defaults.choose_seeds else request
-
-    async def submit_and_wait(
-        self, request: Request, submitted: Submitted, mark: Mark | None = None
-    ) -> Prediction:
-        """Submit a request, however long its turn takes to come, and wait for its end."""
-        return await self.account.run(request, self._patient(), self.defaults, submitted, mark)
-
-    def _patient(self) -> Turn:
-        defaults = self.defaults
-        priority = defaults.priority + BEHIND
-        return Turn(patience=defaults.timeout, priority=priority, stubborn=True)
-
-    async def resume(self, prediction: Prediction) -> Prediction:
-        """Wait for the end of a prediction that runs already."""
-        _known(prediction.id)
-        deadline = anyio.current_time() + self.defaults.timeout
-        turn = Turn(deadline=deadline, priority=self.defaults.priority + BEHIND)
-        return await self.account.wait(prediction, turn)
-
-    async def save(self, prediction: Prediction, folder: Folder, index: int) -> list[Path]:
-        """Write its outputs into a folder."""
-        return await self.account.storage.save(prediction, folder, index)
-
-    async def contents(self, request: Request) -> Mapping[LocalImage, Content]:
-        """Look at the images of this machine that a request has."""
-        return await self.account.uploads.contents.of_request(request)
-
-    async def digest(self, url: str) -> str:
-        """Tell the digest of what is at an address."""
-        content = await self.account.storage.fetched(url)
-        return await anyio.to_thread.run_sync(lambda: hashlib.sha256(content).hexdigest())
-
-    async def page(self, query: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Ask for one page of the API's list of predictions."""
-        return await self.account.calls.listing(query, self._patient())
-
-    async def price(self, model: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Ask what a request would cost."""
-        return await self.account.calls.price(model, inputs, self._patient())
-
-    def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Have the limiter count what an earlier process did."""
-        self.account.limiter.restore(snapshot)
-
-    def occupy(self, slot: Slot | None, prediction_id: str) -> None:
-        """Have a prediction that was found hold a slot: the one of its submission, if known."""
-        limiter = self.account.limiter
-        if slot is not None:
-            limiter.name(slot, prediction_id)
-        else:
-            limiter.adopt(prediction_id)
-            limiter.leave(prediction_id)
-
-    def vacate(self, slot: Slot | None) -> None:
-        """Give back the slot of a submission that made nothing."""
-        if slot is not None:
-            self.account.limiter.release(slot)
-
-    def tell(self, event: Event) -> None:
-        """Tell the observer what happened."""
-        self.account.calls.tell(event)
-
-
-_owners: WeakKeyDictionary[AnyLimiter, str] = WeakKeyDictionary()
-
-# --- limiters that clients share -----------------------------------------------------------------
-
-_limiters: dict[str, tuple[Limiter, WeakSet[AsyncWaveSpeed]]] = {}
-_inherited: set[str] = set()
-"""The accounts that had open clients in the process that this one was forked off from."""
-
-
-def _begin_anew() -> None:
-    """Share nothing with the process that this one was forked off from."""
-    _inherited.update(name for name, (_, clients) in _limiters.items() if clients)
-    _limiters.clear()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork
-    os.register_at_fork(after_in_child=_begin_anew)
-
-
-def _shared_limiter(client: AsyncWaveSpeed, root: str, key: str, limits: Limits | None) -> Limiter:
-    """Find or make the limiter of an origin and a key; it outlives its clients, with its window.
-
-    Raises:
-        ConfigurationError: Another open client of this key was given other limits.
-    """
-    name = _identity(root, key)
-    if limits is None and name in _inherited:
-        message = (
-            "the process that this one was forked off from has a client of this key, too, and each "
-            "keeps the limits for itself: share a RedisLimiter, or give each a part as limits=…"
-        )
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
-    limiter, clients = _limiters.setdefault(name, (Limiter(limits), WeakSet()))
-    if limits is None and not clients:
-        limits = Limits()
-    if limits is not None and limits != limiter.limits:
-        if clients:
-            message = (
-                f"another open client of this key has {limiter.limits}, this one has {limits}: "
-                f"an account has one set of limits"
-            )
-            raise ConfigurationError(message)
-        limiter.limits = limits
-    clients.add(client)
-    return limiter
-
-
-def _identity(root: str, key: str) -> str:
-    """Name an account by its origin and key; the key cannot be told from it."""
-    origin = urlsplit(root.lower())
-    name = f"{origin.scheme}://{origin.netloc} {key}"
-    return hashlib.sha256(name.encode()).hexdigest()[:32]
-
-
-def _forget_client(client: AsyncWaveSpeed) -> None:
-    for _, clients in _limiters.values():
-        clients.discard(client)
-
-
-# --- checks --------------------------------------------------------------------------------------
-
-
-def _checked_key(api_key: str | None) -> str:
-    key = (api_key if api_key is not None else os.environ.get(KEY_VARIABLE, "")).strip()
-    if not key:
-        message = f"there is no API key: pass api_key, or set {KEY_VARIABLE}"
-        raise ConfigurationError(message)
-    if not (key.isascii() and key.isprintable()):
-        message = f"the API key (api_key or {KEY_VARIABLE}) has characters that no key has"
-        raise ConfigurationError(message)
-    return key
-
-
-def _checked_url(webhook: str) -> str:
-    check_url(webhook)
-    return webhook
-
-
-def _check_timeout(timeout: object) -> None:
-    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if not number or not 0 < timeout < math.inf:  # type: ignore[operator]  # it is a number
-        message = f"timeout must be a number of seconds above 0, not {timeout!r}"
-        raise ConfigurationError(message)
-
-
-def _check_settings(timeout: object, max_retries: object, transport: object) -> None:
-    _check_timeout(timeout)
-    if not isinstance(max_retries, int) or isinstance(max_retries, bool) or max_retries < 0:
-        message = f"max_retries must be a whole number of at least 0, not {max_retries!r}"
-        raise ConfigurationError(message)
-    if isinstance(transport, str) and transport != "aiohttp":
-        message = f'transport must be an httpx transport or "aiohttp", not {transport!r}'
-        raise ConfigurationError(message)
-
-
-def _known(prediction: Prediction | str) -> Prediction:
-    """Take a prediction, or an id that is safe in a path."""
-    if isinstance(prediction, Prediction):
-        return prediction
-    if decode_id({"id": prediction}) is None:
-        raise InvalidRequestError.of(
-            owner="wait", field="prediction", value=prediction, allowed="a prediction or an id"
-        )
-    return Prediction(id=prediction)

@@ -58,6 +58,7 @@ __all__ = [
     "encode_json",
     "encode_request",
     "failure",
+    "prediction_of",
     "request_from",
     "request_of",
     "status_error",
@@ -301,6 +302,21 @@ def _enveloped(status: int, body: bytes, retry_after: float | None) -> object:
 
 def _succeeded(status: int) -> bool:
     return status // 100 == 2  # noqa: PLR2004 (the class of success: 200 to 299)
+
+
+def prediction_of(prediction: Prediction | str) -> Prediction:
+    """Take a prediction, or an id that is safe in a path.
+
+    Raises:
+        InvalidRequestError: It is neither.
+    """
+    if isinstance(prediction, Prediction):
+        return prediction
+    if decode_id({"id": prediction}) is None:
+        raise InvalidRequestError.of(
+            owner="wait", field="prediction", value=prediction, allowed="a prediction or an id"
+        )
+    return Prediction(id=prediction)
 
 
 def decode_id(data: Mapping[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pytest
 
-from wavespeed_async import AsyncWaveSpeed, Limiter, Limits, _client
+from wavespeed_async import AsyncWaveSpeed, Limiter, Limits, _sharing
 from wavespeed_async._loops import LoopClock
 from wavespeed_async.emulator import Emulator
 from wavespeed_async.errors import ConfigurationError
@@ -121,10 +121,10 @@ async def _enter(clock: LoopClock) -> None:
 
 def test_a_second_set_of_limits_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that uses its parent's key is warned, unless it is given a part of the limits."""
-    monkeypatch.setattr(_client, "_limiters", {})
-    monkeypatch.setattr(_client, "_inherited", set())
+    monkeypatch.setattr(_sharing, "_limiters", {})
+    monkeypatch.setattr(_sharing, "_inherited", set())
     first = AsyncWaveSpeed("key-of-two")
-    _client._begin_anew()
+    _sharing.begin_anew()
     with pytest.warns(RuntimeWarning, match="RedisLimiter"):
         second = AsyncWaveSpeed("key-of-two")
     assert second.limiter is not first.limiter

@@ -93,6 +93,6 @@ async def all_that_runs_is_known(client: Watched, emulator: Emulator) -> None:
     for prediction_id in limiter.running_ids:
         assert (await client.wait(prediction_id)).outputs
     assert limiter.running == 0
-    pool: Any = client._account.transport._pool
+    pool: Any = client._stack.transport._pool
     connections = pool.transport._pool.connections
     assert all(connection.is_idle() for connection in connections)

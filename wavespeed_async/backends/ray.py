@@ -29,8 +29,9 @@ import anyio
 from anyio import to_thread
 from attrs import evolve, field, frozen
 
-from wavespeed_async._client import KEY_VARIABLE, AsyncWaveSpeed
+from wavespeed_async._client import AsyncWaveSpeed
 from wavespeed_async._extras import need
+from wavespeed_async._settings import KEY_VARIABLE
 from wavespeed_async.backends.shards import Shards
 from wavespeed_async.errors import ConfigurationError, InvalidRequestError, shown
 from wavespeed_async.limits import Limits
