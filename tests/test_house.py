@@ -35,7 +35,6 @@ LAYERS = [
     "_retry",
     "_loops",
     "limits",
-    "_aiohttp",
     "_transport",
     "_calls",
     "_catalogue",
@@ -80,7 +79,6 @@ LAZY = {"testing", "_pytest_plugin", "cli", "__main__"}
 
 HTTP = {"httpx", "httpcore", "httpx_aiohttp", "aiohttp", "requests", "urllib3", "http", "socket"}
 HTTP_ALLOWED = {
-    "_aiohttp",
     "_transport",
     "emulator",
     "testing",
@@ -99,7 +97,7 @@ WITH_EXTRAS = (
     "deliveries.redis",
     "observe.otel",
     "batch.postgres",
-    "_aiohttp",
+    "_transport._aiohttp",
 )
 
 

@@ -40,10 +40,10 @@ from tests.wire import (
     reply,
     reset,
 )
-from wavespeed_async import AsyncWaveSpeed, Limiter, Limits, Lora, _aiohttp, _transport
+from wavespeed_async import AsyncWaveSpeed, Limiter, Limits, Lora
 from wavespeed_async._calls import Turn
 from wavespeed_async._events import LimiterPaused, RequestAnswered, RequestSent
-from wavespeed_async._transport import Wire, base_url_root
+from wavespeed_async._transport import Wire, _aiohttp, _pool, _sending, base_url_root
 from wavespeed_async.emulator import Emulator
 from wavespeed_async.errors import (
     APIConnectionError,
@@ -545,7 +545,7 @@ async def endless(_: httpx.Request) -> httpx.Response:
 
 async def test_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer without an end is refused at the bound, and its stream is closed."""
-    monkeypatch.setattr(_transport, "LARGEST_ANSWER", 1000)
+    monkeypatch.setattr(_sending, "LARGEST_ANSWER", 1000)
     bench = Bench(endless)
     with pytest.raises(APIResponseError, match="larger than 1000 bytes"):
         await send(bench)
@@ -554,7 +554,7 @@ async def test_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_an_answer_is_bounded_after_unpacking(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small answer that unpacks to a large one is refused too."""
-    monkeypatch.setattr(_transport, "LARGEST_ANSWER", 10_000)
+    monkeypatch.setattr(_sending, "LARGEST_ANSWER", 10_000)
     packed = gzip.compress(b" " * 10**6)
     bench = Bench(Reply(packed, headers={"content-encoding": "gzip"}))
     with pytest.raises(APIResponseError, match="larger"):
@@ -575,7 +575,7 @@ async def test_a_refusal_counts_even_if_its_body_does_not_come(
     async def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(404, content=broken())
 
-    monkeypatch.setattr(_transport, "LARGEST_ANSWER", 1000)
+    monkeypatch.setattr(_sending, "LARGEST_ANSWER", 1000)
     garbled = Reply(b"no gzip", status=404, headers={"content-encoding": "gzip"})
     for fault in (answer, garbled, Reply(b"x" * 2000, status=404)):
         bench = Bench(fault)
@@ -705,7 +705,7 @@ async def test_waiting_for_room_before_the_pool_sends_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A request that is cancelled in the queue before the pool gives its permit back."""
-    monkeypatch.setattr(_transport, "CONNECTIONS", 1)
+    monkeypatch.setattr(_pool, "CONNECTIONS", 1)
     bench = Bench(hang)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(send, bench)
@@ -722,7 +722,7 @@ async def test_a_request_that_waits_while_the_client_closes_is_not_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Closing the client ends the queue before the pool with a ConfigurationError."""
-    monkeypatch.setattr(_transport, "CONNECTIONS", 1)
+    monkeypatch.setattr(_pool, "CONNECTIONS", 1)
     bench = Bench(reply(after=5.0))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(send, bench)
@@ -799,7 +799,7 @@ async def test_three_hundred_calls_at_once_wait_before_the_pool(
     monkeypatch: pytest.MonkeyPatch, transport: str | None
 ) -> None:
     """No call fails because all connections are busy, and no more are open than intended."""
-    monkeypatch.setattr(_transport, "CONNECTIONS", 20)
+    monkeypatch.setattr(_pool, "CONNECTIONS", 20)
     open_now = most = 0
 
     async def handle(stream: SocketStream, request: bytes) -> None:
@@ -826,7 +826,7 @@ async def test_an_idle_connection_is_dropped_before_the_server_does(
     monkeypatch: pytest.MonkeyPatch, transport: str | None
 ) -> None:
     """A submission after a pause goes out on a new connection, and none is unconfirmed."""
-    monkeypatch.setattr(_transport, "KEEPALIVE", 0.08)
+    monkeypatch.setattr(_pool, "KEEPALIVE", 0.08)
     bodies = 0
 
     async def handle(stream: SocketStream, request: bytes) -> None:
@@ -1238,7 +1238,7 @@ async def test_aiohttp_that_is_given_up_while_connecting_sent_nothing(
 @on_asyncio
 async def test_aiohttp_bounds_all_of_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time to connect is that of looking up the name, too; after it, nothing was sent."""
-    monkeypatch.setattr(_transport, "CONNECT_TIMEOUT", 0.05)
+    monkeypatch.setattr(_pool, "CONNECT_TIMEOUT", 0.05)
     monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", connect_for_ever)
     async with over_aiohttp(URL) as bench:
         with pytest.raises(APIConnectionError, match="onnection timeout") as caught:
@@ -1264,7 +1264,7 @@ async def test_aiohttp_keeps_no_cookies_and_no_old_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its session is set up as httpx's own pool is."""
-    monkeypatch.setattr(_transport, "KEEPALIVE", 0.08)
+    monkeypatch.setattr(_pool, "KEEPALIVE", 0.08)
     ports: set[Any] = set()
     heads: list[bytes] = []
 
