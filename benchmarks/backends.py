@@ -63,6 +63,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.stalls: list[tuple[float, float]] = []
+        self.began = False
         self.seen: dict[str, float] = {}
         self.left = 0
         self.client: AsyncWaveSpeed | None = None
@@ -90,11 +91,15 @@ class Watch:
             before, worked = time.perf_counter(), time.thread_time()
             await asyncio.sleep(LOOK)
             late = time.perf_counter() - before - LOOK
+            if self.began:  # what was before took part in this look
+                self.began = False
+                continue
             self.stalls.append((late, min(late, time.thread_time() - worked)))
 
     def begin(self) -> None:
         """Forget what was before the visitors."""
         gc.collect()
+        self.began = True
         self.stalls.clear()
         self.seen.clear()
         self.left = 0
@@ -116,7 +121,7 @@ class Watch:
 
 
 def bare_app(watch: Watch, url: str, transport: str | None) -> FastAPI:
-    """Make an application with a route like the example's, and nothing of this package behind it."""
+    """Make an application with a route like the example's and nothing of this package behind it."""
     example = load_example()
     kind = HttpxAiohttpClient if transport else httpx.AsyncClient
     most = httpx.Limits(max_connections=32, max_keepalive_connections=32)
