@@ -147,7 +147,7 @@ class World:
             account="hand",
             limits=self.limits,
             lease=LEASE,
-            unreachable_after=1.0,
+            unreachable_after=1000.0,
             share=self.share,
         )
 
