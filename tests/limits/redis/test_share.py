@@ -5,6 +5,7 @@ By a clock that jumps, the real script, and limiters whose letters get lost.
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_right
 from functools import partial
@@ -16,11 +17,12 @@ from attrs import define, evolve, field
 
 from tests.limits.redis.account import Account
 from wavespeed_async import Limits
-from wavespeed_async.errors import ConfigurationError
+from wavespeed_async.errors import ConfigurationError, LimiterTimeoutError
 from wavespeed_async.limits._window import Window
 from wavespeed_async.limits.redis import RedisLimiter, Share
 from wavespeed_async.limits.redis import _limiter as module
 from wavespeed_async.limits.redis._leases import LeasedSlots
+from wavespeed_async.limits.redis._outbox import Outbox
 from wavespeed_async.testing import virtual_backend
 
 if TYPE_CHECKING:
@@ -319,18 +321,30 @@ def test_a_broken_share_is_caught(
     pytest.fail("nothing was passed in 60 worlds")
 
 
-def test_without_redis_a_process_has_what_it_owns(client: Redis) -> None:
-    """No more and no less: its requests in each `per`, and its slots once the first have ended."""
-    world = World(Account(client, LIMITS, LEASE), random.Random(1), cut={"redis"})
+# --- one process ---------------------------------------------------------------------------------
+
+OPENS = LIMITS.grace + LIMITS.per * 1.001 + 0.02
+"""When the share of a new process is its own for requests."""
+
+
+def alone(client: Redis, course: Any, **other: Any) -> None:
+    """Run a course in a world in which nothing else goes on."""
+    world = World(Account(client, LIMITS, LEASE), random.Random(1), **other)
     Post.world = world
+    backend, options = virtual_backend("asyncio")
+    anyio.run(course, world, backend=backend, backend_options=options)
+
+
+def test_without_redis_a_process_has_what_it_owns(client: Redis) -> None:
+    """No more and no less: its requests in each `per`, from `grace` and `per` after it began."""
     took: list[float] = []
 
-    async def take(limiter: RedisLimiter, **wish: Any) -> None:
-        permit = await limiter.acquire(**wish)
+    async def take(limiter: RedisLimiter) -> None:
+        permit = await limiter.acquire()
         took.append(anyio.current_time())
         permit.answered()
 
-    async def course() -> None:
+    async def course(world: World) -> None:
         async with world.limiter() as limiter, anyio.create_task_group() as group:
             for _ in range(7):
                 group.start_soon(take, limiter)
@@ -338,5 +352,98 @@ def test_without_redis_a_process_has_what_it_owns(client: Redis) -> None:
         expected = [first] * 3 + [first + LIMITS.per] * 3 + [first + 2 * LIMITS.per]
         assert took == pytest.approx(expected, abs=0.1)
 
-    backend, options = virtual_backend("asyncio")
-    anyio.run(course, backend=backend, backend_options=options)
+    alone(client, course, cut={"redis"})
+
+
+def test_its_slots_are_its_own_once_what_ran_before_has_ended(client: Redis) -> None:
+    """They open `abandon_after` after it began, and come back when their predictions end."""
+
+    async def course(world: World) -> None:
+        world.limits = evolve(LIMITS, abandon_after=9.0)
+        async with world.limiter() as limiter:
+            for name in ("a", "b"):
+                permit = await limiter.acquire(slot=True)
+                assert anyio.current_time() == pytest.approx(9.0, abs=0.1)
+                permit.answered()
+                assert permit.slot is not None
+                limiter.name(permit.slot, name)
+            assert limiter.running == 2
+            with pytest.raises(LimiterTimeoutError):
+                await limiter.acquire(slot=True, timeout=1.0)
+            limiter.ended("a")
+            (await limiter.acquire(slot=True)).withdrawn()
+            assert limiter.running_ids == ("b",)
+
+    alone(client, course, cut={"redis"})
+
+
+def test_what_is_left_in_its_slots_is_asked_for(client: Redis) -> None:
+    """Who lacks a slot asks for a prediction that nobody waits for until it ends, without Redis."""
+    asked: list[str] = []
+
+    async def ask(name: str) -> float | None:
+        asked.append(name)
+        return None if len(asked) > 2 else 0.2
+
+    async def course(world: World) -> None:
+        async with world.limiter() as limiter:
+            for name in ("a", "b"):
+                permit = await limiter.acquire(slot=True)
+                permit.answered()
+                assert permit.slot is not None
+                limiter.name(permit.slot, name)
+            limiter.leave("b")
+            (await limiter.acquire(slot=True, ask=ask)).withdrawn()
+        assert asked == ["b"] * 3
+
+    alone(client, course, cut={"redis"})
+
+
+def test_a_429_to_what_one_owns_pauses_all(client: Redis) -> None:
+    """Redis hears of it and closes the gate of the account."""
+
+    async def course(world: World) -> None:
+        async with world.limiter() as limiter, world.limiter() as other:
+            await anyio.sleep(OPENS)
+            permit = await limiter.acquire()
+            assert limiter._window.in_flight == 1
+            assert permit.answered(limited=True, retry_after=100.0) == 100.0
+            await anyio.sleep(2 * BEAT)
+            assert other._gate.asked_pause(other.now()) > 90
+            with pytest.raises(LimiterTimeoutError):  # its own share waits, too
+                await other.acquire(timeout=50.0, patience=math.inf)
+
+    alone(client, course)
+
+
+def test_a_request_that_the_server_holds_comes_back_to_the_share(client: Redis) -> None:
+    """Its token returns `uplink` and `per` after it was sent, although no answer has come."""
+
+    async def course(world: World) -> None:
+        async with world.limiter() as limiter:
+            await anyio.sleep(OPENS)
+            held = [await limiter.acquire() for _ in range(SHARE.requests)]
+            for permit in held:
+                permit.held()
+            (await limiter.acquire()).withdrawn()
+            waited = anyio.current_time() - OPENS
+            assert waited == pytest.approx(LIMITS.uplink + LIMITS.per, abs=0.1)
+
+    alone(client, course, cut={"redis"})
+
+
+def test_a_prediction_in_a_slot_of_each_kind_keeps_both() -> None:
+    """Redis has a process ask for one that it runs itself: each slot comes back by itself."""
+    outbox, names = Outbox(), iter("nm")
+    slots = LeasedSlots(SHARE.own(LIMITS), 0.0, outbox, lambda: next(names))
+    slots.sweep(0.0)
+    own = slots.take(0.0)
+    slots.name(own, "x")
+    shown = slots.show("of Redis", "x", 0.0)
+    assert (slots.owned, slots.running, slots.find("x")) == (1, 2, own)
+    slots.release(shown)
+    assert (slots.owned, slots.running, slots.find("x")) == (1, 1, own)
+    assert outbox.seal().told(0.0)["changes"] == [["release", "of Redis", "x", None]]
+    assert slots.adopt("x", 0.0) is own
+    slots.release(own)
+    assert outbox.seal().told(0.0)["changes"] == []
