@@ -1,15 +1,20 @@
 """Two hundred visitors of the FastAPI example at once, half of whom leave before their picture.
 
-    python benchmarks/backends.py [--json FILE]
+    python benchmarks/backends.py [--runs N] [--json FILE]
 
 The example (examples/fastapi_app.py) is served by uvicorn in a process of its own; the visitors
 come over real sockets from this one, where the emulator runs, too. The account's limits leave room,
-so that the limiter is idle. Told are
+so that the limiter is idle. Beside it stands the least that could be in its place: the same routes
+of the same FastAPI, which send bare requests through one httpx client and know no limiter, retry,
+deadline or event. Both are run over httpx's own transport and over aiohttp's, in turns, and each
+visitor comes and leaves at the same moments; told are medians of the runs:
 
 - the longest stall of the server's event loop, looked for every 5 ms, and how long it worked in the
   longest itself: in the rest of a stall the machine ran something else;
-- the added latency: from a visitor's first byte to the news that the API has the order (which
-  includes the emulator's answer), and from the answer that has the picture to the news of that;
+- the time from a visitor's first byte to the news that the API has the order (which includes the
+  emulator's answer), and from the answer that has the picture to the news of that; what the package
+  adds is what it takes beyond the bare one in the same run;
+- the CPU that the server takes for a visitor, in milliseconds;
 - what is still there of the visitors a moment after the last has gone.
 """
 
@@ -21,6 +26,7 @@ import gc
 import importlib.util
 import json
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -31,6 +37,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
+from httpx_aiohttp import HttpxAiohttpClient
+from sse_starlette import EventSourceResponse
 
 from wavespeed_async import AsyncWaveSpeed, Limits, PredictionLeft, RequestAnswered
 from wavespeed_async.emulator import Emulator
@@ -38,10 +47,10 @@ from wavespeed_async.emulator import Emulator
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
 
-    from fastapi import FastAPI
-
 EXAMPLE = Path(__file__).parents[1] / "examples" / "fastapi_app.py"
 LIMITS = {"requests": 12_000, "per": 60.0, "concurrency": 500}
+KINDS = ["httpx", "bare httpx", "aiohttp", "bare aiohttp"]
+"""What is served: the example, or what is bare, over a transport."""
 LOOK = 0.005
 SETTLE = 3.0
 
@@ -54,6 +63,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.stalls: list[tuple[float, float]] = []
+        self.began = False
         self.seen: dict[str, float] = {}
         self.left = 0
         self.client: AsyncWaveSpeed | None = None
@@ -81,18 +91,22 @@ class Watch:
             before, worked = time.perf_counter(), time.thread_time()
             await asyncio.sleep(LOOK)
             late = time.perf_counter() - before - LOOK
+            if self.began:  # what was before took part in this look
+                self.began = False
+                continue
             self.stalls.append((late, min(late, time.thread_time() - worked)))
 
     def begin(self) -> None:
         """Forget what was before the visitors."""
         gc.collect()
+        self.began = True
         self.stalls.clear()
         self.seen.clear()
         self.left = 0
 
     def figures(self, server: uvicorn.Server) -> dict[str, Any]:
         """Tell what was noted, and what is there now."""
-        assert self.client is not None  # noqa: S101 (the application has started)
+        limiter = self.client.limiter if self.client else None
         return {
             "stall": max((late for late, _ in self.stalls), default=0.0),
             "own_stall": max((own for _, own in self.stalls), default=0.0),
@@ -100,15 +114,54 @@ class Watch:
             "left": self.left,
             "tasks": len(asyncio.all_tasks()),
             "connections": len(server.server_state.connections),
-            "waiting": self.client.limiter.waiting,
-            "unknown": self.client.limiter.running - len(self.client.limiter.running_ids),
+            "cpu": time.process_time(),
+            "waiting": limiter.waiting if limiter else 0,
+            "unknown": limiter.running - len(limiter.running_ids) if limiter else 0,
         }
 
 
-def serve(url: str, transport: str | None) -> None:
-    """Serve the example, and print its port."""
+def bare_app(watch: Watch, url: str, transport: str | None) -> FastAPI:
+    """Make an application with a route like the example's and nothing of this package behind it."""
+    example = load_example()
+    kind = HttpxAiohttpClient if transport else httpx.AsyncClient
+    most = httpx.Limits(max_connections=32, max_keepalive_connections=32)
+    headers = {"Authorization": "Bearer key"}
+    http = kind(base_url=url, headers=headers, limits=most, timeout=60.0)
+
+    async def steps(prompt: str, size: str) -> AsyncGenerator[dict[str, str]]:
+        yield {"event": "queued", "data": "{}"}
+        fields = {"prompt": prompt, "size": size, "num_images": 1, "seed": 1}
+        made = (await http.post("/api/v2/wavespeed-ai/flux-dev", json=fields)).json()["data"]
+        yield {"event": "submitted", "data": json.dumps({"id": made["id"]})}
+        while made["status"] not in {"completed", "failed"}:
+            await asyncio.sleep(1.0)
+            path = f"/api/v2/predictions/{made['id']}/result"
+            made = (await http.get(path)).json()["data"]
+            watch.seen[made["id"]] = time.time()
+        told = {"id": made["id"], "outputs": made["outputs"]}
+        yield {"event": "finished", "data": json.dumps(told)}
+
+    async def make_pictures(order: Any) -> EventSourceResponse:
+        return EventSourceResponse(steps(order.prompts[0], order.size))
+
+    @asynccontextmanager
+    async def opened(_: FastAPI) -> AsyncGenerator[None]:
+        async with http:
+            yield
+
+    app = FastAPI(lifespan=opened)
+    make_pictures.__annotations__ = {"order": example.Order}
+    app.post("/pictures", response_model=None)(make_pictures)
+    return app
+
+
+def serve(url: str, transport: str | None, *, bare: bool) -> None:
+    """Serve the example, or what stands beside it, and print its port."""
     watch = Watch()
-    app = load_example().create_app(partial(watch.make, url, transport))
+    if bare:
+        app = bare_app(watch, url, transport)
+    else:
+        app = load_example().create_app(partial(watch.make, url, transport))
     opened = app.router.lifespan_context
 
     @asynccontextmanager
@@ -229,6 +282,7 @@ def measure(port: int, visitors: int, spread: float, latency: float, seed: int) 
         "own_stall_ms": during["own_stall"] * 1000,
         "added_p50_ms": quantile(times, 0.5) * 1000,
         "added_p95_ms": quantile(times, 0.95) * 1000,
+        "cpu_ms": (after["cpu"] - before["cpu"]) * 1000 / visitors,
         "tasks_left": after["tasks"] - before["tasks"],
         "connections_left": after["connections"] - before["connections"],
         "waiting_left": after["waiting"],
@@ -236,33 +290,49 @@ def measure(port: int, visitors: int, spread: float, latency: float, seed: int) 
     }
 
 
-def main(visitors: int, latency: float, seed: int, transport: str | None, path: str | None) -> None:
-    """Measure visitors who come over a while and all at once, print a table, write the figures."""
+def run(kind: str, spread: float, options: argparse.Namespace) -> dict[str, Any]:
+    """Serve one of the applications, send it one crowd, tell its figures."""
     limits: dict[str, Any] = {**LIMITS, "window": "sliding"}
+    with Emulator(latency=options.latency, pictures=False, **limits) as emulator:
+        command = [sys.executable, __file__, "--serve", emulator.url, "--kind", kind]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 (our own command)
+        try:
+            assert server.stdout is not None  # noqa: S101 (it was asked for)
+            port = int(server.stdout.readline())
+            told = options.visitors, spread, options.latency, options.seed
+            return {"kind": kind, **measure(port, *told)}
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measure visitors who come over a while and all at once, print a table, write the figures."""
     rows = []
-    print(f"{'come within':>12}{'left':>6}{'stall':>9}{'own':>9}{'p50':>9}{'p95':>9}  still there")
-    for spread in (latency, 0.0):
-        with Emulator(latency=latency, pictures=False, **limits) as emulator:
-            command = [sys.executable, __file__, "--serve", emulator.url]
-            command += ["--transport", transport] if transport else []
-            server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 (our own command)
-            try:
-                assert server.stdout is not None  # noqa: S101 (it was asked for)
-                row = measure(int(server.stdout.readline()), visitors, spread, latency, seed)
-            finally:
-                server.terminate()
-                server.wait()
-        rows.append(row)
-        there = {name: row[name] for name in row if name.endswith(("_left", "_id"))}
-        rest = ", ".join(f"{count} {name.split('_')[0]}" for name, count in there.items() if count)
-        print(
-            f"{spread:10g} s{row['left']:6}{row['stall_ms']:6.1f} ms"
-            f"{row['own_stall_ms']:6.1f} ms{row['added_p50_ms']:6.1f} ms"
-            f"{row['added_p95_ms']:6.1f} ms  {rest or 'nothing'}"
-        )
-    if path:
-        figures = {"benchmark": "backends", "seed": seed, "latency": latency, "rows": rows}
-        Path(path).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    head = f"{'come within':>12}  {'application':18}{'left':>6}{'stall':>10}{'own':>10}"
+    print(f"{head}{'p50':>10}{'p95':>10}{'CPU':>9}  still there")
+    for spread in (options.latency, 0.0):
+        found = [run(kind, spread, options) for _ in range(options.runs) for kind in options.kinds]
+        for kind in options.kinds:
+            tell([row for row in found if row["kind"] == kind])
+        rows += found
+    if options.json:
+        told = {"benchmark": "backends", "seed": options.seed, "latency": options.latency}
+        Path(options.json).write_text(json.dumps({**told, "rows": rows}, indent=1) + "\n", "utf-8")
+
+
+def tell(found: list[dict[str, Any]]) -> None:
+    """Print the medians of one application's runs, and all that stayed behind."""
+    keys = ("stall_ms", "own_stall_ms", "added_p50_ms", "added_p95_ms", "cpu_ms")
+    stall, own, half, most, cpu = (statistics.median(row[key] for row in found) for key in keys)
+    there = [name for name in found[0] if name.endswith(("_left", "_id"))]
+    counts = {name.split("_")[0]: sum(row[name] for row in found) for name in there}
+    rest = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    left = statistics.median(row["left"] for row in found)
+    print(
+        f"{found[0]['spread']:10g} s  {found[0]['kind']:18}{left:6.0f}{stall:7.1f} ms{own:7.1f} ms"
+        f"{half:7.1f} ms{most:7.1f} ms{cpu:6.1f} ms  {rest or 'nothing'}"
+    )
 
 
 if __name__ == "__main__":
@@ -272,11 +342,14 @@ if __name__ == "__main__":
     parser.add_argument("--visitors", type=int, default=200)
     parser.add_argument("--latency", type=float, default=10.0, help="of a picture, in seconds")
     parser.add_argument("--seed", type=int, default=1, help="of who comes and leaves when")
-    parser.add_argument("--transport", choices=["aiohttp"], help="instead of httpx's own")
+    parser.add_argument("--runs", type=int, default=3, help="how often; medians are told")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="what is served")
     parser.add_argument("--json", metavar="FILE", help="where to write the figures")
     parser.add_argument("--serve", metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument("--kind", help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.serve:
-        serve(wanted.serve, wanted.transport)
+        over = "aiohttp" if "aiohttp" in wanted.kind else None
+        serve(wanted.serve, over, bare="bare" in wanted.kind)
     else:
-        main(wanted.visitors, wanted.latency, wanted.seed, wanted.transport, wanted.json)
+        main(wanted)

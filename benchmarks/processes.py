@@ -12,6 +12,12 @@ Over counts the requests that the fullest window at the API had beyond the limit
 nothing but the count: what libraries do that count a request when it is sent, by the clock of its
 sender.
 
+Then four processes ask for turns at random times, a fifth more of them than the limits allow, so
+that a queue grows. Each writes down when it asked and when its turn came, by Redis's clock.
+Overtaken counts the pairs of which the one who asked later, by a tenth of a second or more, had its
+turn sooner by as much. Longest is the longest wait for a turn, and ideal that of a queue in which
+nobody is overtaken, every window is full, and each turn is answered at once.
+
     python benchmarks/processes.py --runs 5
     python benchmarks/processes.py --json figures.json
 
@@ -44,13 +50,18 @@ from wavespeed_async.emulator import Emulator
 from wavespeed_async.limits.redis import RedisLimiter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from multiprocessing.connection import Connection
 
 SCALE, PER, POLL, LATENCY = 10.0, 60.0, 1.0, 12.0
 JITTER = 0.4
 """Seconds that a request takes each way at most, before scaling."""
 PROCESSES = 4
+DEMAND = 1.2
+"""How many turns are asked for, as a share of those that the limits allow."""
+NOTICEABLE = 0.1
+"""Seconds by which one is sooner than another, before scaling: turns of one moment are heard of in
+any order."""
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -198,6 +209,108 @@ def rival(control: Connection, number: int, api_url: str, redis_url: str, reques
     control.send(requests)
 
 
+def redis_clock(url: str) -> Callable[[], float]:
+    """Make a function that tells Redis's time, by this process's own clock."""
+    with Redis.from_url(url) as client:
+        samples = []
+        for _ in range(50):
+            before = time.perf_counter()
+            seconds, microseconds = client.time()
+            after = time.perf_counter()
+            samples.append((after - before, seconds + microseconds / 1e6 - (before + after) / 2))
+    ahead = min(samples)[1]
+    return lambda: time.perf_counter() + ahead
+
+
+def queuing(control: Connection, number: int, kind: str, redis_url: str, turns: int) -> None:
+    """Ask for turns at random times; answer when each was asked for and came."""
+    set_clocks(float(number))
+    now, dice, seen = redis_clock(redis_url), random.Random(number), []
+    apart = limits().per * PROCESSES / (limits().requests * DEMAND)
+
+    async def ask(take: Callable[[], Any]) -> None:
+        asked = now()
+        permit = await take()
+        seen.append((asked, now()))
+        await anyio.sleep(dice.uniform(0, 2 * JITTER / SCALE))
+        if kind == "ours":
+            permit.answered()
+
+    async def work() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            take = await stack.enter_async_context(turn_of(kind, redis_url))
+            control.send("ready")
+            control.recv()
+            async with anyio.create_task_group() as group:
+                for _ in range(turns):
+                    await anyio.sleep(dice.expovariate(1 / apart))
+                    group.start_soon(ask, take)
+
+    anyio.run(work)
+    control.send(seen)
+
+
+@contextlib.asynccontextmanager
+async def turn_of(kind: str, redis_url: str) -> AsyncGenerator[Callable[[], Any]]:
+    """Open a limiter, and answer what waits for a turn."""
+    if kind == "ours":
+        async with RedisLimiter(redis_url, account="order", limits=limits()) as limiter:
+            (await limiter.acquire()).withdrawn()  # an empty store waits at first
+            yield limiter.acquire
+        return
+    from pyrate_limiter import Limiter as Rival  # noqa: PLC0415 (it is measured, and not needed)
+    from pyrate_limiter import Rate, RedisBucket  # noqa: PLC0415 (as above)
+
+    with Redis.from_url(redis_url) as client:
+        rates = [Rate(limits().requests, int(limits().per * 1000))]
+        yield Rival(RedisBucket.init(rates, client, "order")).try_acquire_async
+
+
+def queue_up(kind: str, redis_url: str, each: int) -> dict[str, float]:
+    """Have four processes ask for turns, and tell how their order was kept."""
+    with contextlib.ExitStack() as stack:
+        controls = []
+        for number in range(PROCESSES):
+            control, other = SPAWN.Pipe()
+            told = (other, number, kind, redis_url, each)
+            process = SPAWN.Process(target=queuing, args=told)
+            process.start()
+            stack.callback(process.join)
+            controls.append(control)
+        for control in controls:
+            control.recv()
+        for control in controls:
+            control.send(None)
+        seen = sorted(turn for control in controls for turn in control.recv())
+    return {
+        "turns": len(seen),
+        "overtaken": overtaken(seen),
+        "longest": SCALE * max(came - asked for asked, came in seen),
+        "ideal": SCALE * ideal([asked for asked, _ in seen]),
+    }
+
+
+def overtaken(seen: list[tuple[float, float]]) -> int:
+    """Count the pairs of which the later one was served noticeably sooner."""
+    least = NOTICEABLE / SCALE
+    return sum(
+        later[0] - one[0] >= least and one[1] - later[1] >= least
+        for index, one in enumerate(seen)
+        for later in seen[index + 1 :]
+    )
+
+
+def ideal(asked: list[float]) -> float:
+    """Tell the longest wait, first come first served, where every window is full."""
+    turns: list[float] = []
+    for at in asked:
+        earlier = (
+            turns[-limits().requests] + limits().per if len(turns) >= limits().requests else at
+        )
+        turns.append(max(at, earlier))
+    return max(turn - at for turn, at in zip(turns, asked, strict=True))
+
+
 def run(worker: Any, processes: int, redis_url: str, each: int) -> dict[str, float]:
     """Run workers side by side, and tell what came of it."""
     with api() as (url, seen):
@@ -249,7 +362,11 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=400, help="how many pictures a run makes")
     parser.add_argument("--json", type=Path, help="where to write the figures to")
     parser.add_argument("--no-rival", action="store_true", help="leave the rival out")
+    parser.add_argument("--turns", type=int, default=480, help="how many are asked for in order")
     options = parser.parse_args()
+    kinds = {f"{PROCESSES} processes, Redis": "ours"} | (
+        {} if options.no_rival else {f"{PROCESSES} processes, pyrate-limiter": "rival"}
+    )
     rows: dict[str, list[dict[str, float]]] = {}
     for _ in range(options.runs):
         with redis_server() as redis_url:
@@ -262,8 +379,30 @@ def main() -> None:
                 sent = run(rival, PROCESSES, redis_url, each)
                 rows.setdefault(f"{PROCESSES} processes, pyrate-limiter", []).append(sent)
     tell(rows)
+    order = {
+        name: [queue_once(kind, options.turns) for _ in range(options.runs)]
+        for name, kind in kinds.items()
+    }
+    tell_order(order)
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        options.json.write_text(
+            json.dumps({"runs": rows, "order": order}, indent=1), encoding="utf-8"
+        )
+
+
+def queue_once(kind: str, turns: int) -> dict[str, float]:
+    """Have four processes ask for turns on a Redis of their own."""
+    with redis_server() as redis_url:
+        return queue_up(kind, redis_url, turns // PROCESSES)
+
+
+def tell_order(rows: dict[str, list[dict[str, float]]]) -> None:
+    """Print medians of how the order was kept."""
+    print(f"\n{'':32}{'turns':>10}{'overtaken':>11}{'longest':>11}{'ideal':>9}")
+    for name, found in rows.items():
+        keys = ("turns", "overtaken", "longest", "ideal")
+        turns, passed, longest, least = (statistics.median(r[key] for r in found) for key in keys)
+        print(f"{name:32}{turns:10.0f}{passed:11.0f}{longest:9.1f} s{least:7.1f} s")
 
 
 def tell(rows: dict[str, list[dict[str, float]]]) -> None:

@@ -163,13 +163,15 @@ def test_the_guide_has_the_table_of_the_house() -> None:
 
 
 def test_processes(tmp_path: Path) -> None:
-    """A few pictures come from four processes, and the limit holds at the API."""
+    """A few pictures come from four processes, the limit holds at the API, turns are told of."""
     require_redis()
-    few = ["--runs", "1", "--prompts", "12", "--no-rival", "--json", "f.json"]
+    few = ["--runs", "1", "--prompts", "12", "--turns", "8", "--no-rival", "--json", "f.json"]
     assert "share of one process" in run(tmp_path, "processes", *few)
-    for rows in read(tmp_path / "f.json").values():
+    figures = read(tmp_path / "f.json")
+    for rows in figures["runs"].values():
         assert [row["over"] for row in rows] == [0]
         assert rows[0]["running"] <= 20
+    assert [row["turns"] for row in figures["order"]["4 processes, Redis"]] == [8]
 
 
 @pytest.mark.parametrize("way", [needs_clusters("arq, with journals")])
@@ -224,9 +226,9 @@ def test_large_batches(tmp_path: Path) -> None:
 
 def test_backends(tmp_path: Path) -> None:
     """A few visitors see their pictures, others leave, and nothing of them stays behind."""
-    few = ["--visitors", "8", "--latency", "1"]
+    few = ["--visitors", "8", "--latency", "1", "--runs", "1", "--kinds", "aiohttp", "bare httpx"]
     table = run(tmp_path, "backends", *few, "--json", "figures.json")
-    assert table.count("nothing") == 2
+    assert table.count("nothing") == 4
     for row in read(tmp_path / "figures.json")["rows"]:
         assert row["finished"] >= 4
         assert row["finished"] + row["left"] == 8

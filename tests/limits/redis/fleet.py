@@ -13,15 +13,16 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
-from attrs import define, field
+from attrs import define, evolve, field
 
 from wavespeed_async import AsyncWaveSpeed, FluxDev, Limits
-from wavespeed_async.limits.redis import RedisLimiter
+from wavespeed_async.limits.redis import RedisLimiter, Share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,9 +115,16 @@ def _tell(**line: Any) -> None:
     sys.stdout.flush()
 
 
-async def _work(number: int, api: str, redis: str, prompts: int) -> None:
+async def _work(
+    number: int, api: str, redis: str, prompts: int, share: dict[str, int] | None = None
+) -> None:
     limiter = RedisLimiter(
-        redis, account="fleet", limits=LIMITS, lease=LEASE, unreachable_after=60.0
+        redis,
+        account="fleet",
+        limits=LIMITS if share is None else evolve(LIMITS, abandon_after=1.0),
+        lease=LEASE,
+        unreachable_after=60.0,
+        share=None if share is None else Share(**share),
     )
     async with AsyncWaveSpeed(
         "key", base_url=api, limiter=limiter, transport=_Jittery(), max_retries=10
@@ -133,7 +141,7 @@ def main() -> None:
     wall, steady = time.time, time.monotonic
     time.time = lambda: wall() + task["number"]
     time.monotonic = lambda: steady() + task["number"]
-    anyio.run(_work, task["number"], task["api"], task["redis"], task["prompts"])
+    anyio.run(partial(_work, **task))
     _tell(done=True)
 
 

@@ -20,7 +20,7 @@ PROGRAMS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 def test_its_program_makes_a_picture(redis: RedisServer) -> None:
     """Given a key, the emulator's address, a Redis, and times that are scaled down."""
-    program, _ = PROGRAMS
+    program, _, _ = PROGRAMS
     scaled = {"redis://localhost:6379/0": redis.url, "Limits()": "Limits(per=1.0, grace=0.1)"}
     for told, here in scaled.items():
         assert told in program
@@ -41,8 +41,20 @@ def test_its_program_makes_a_picture(redis: RedisServer) -> None:
 
 def test_its_parts_are_what_it_says() -> None:
     """The program without Redis runs, and its comment tells the part of each process."""
-    _, program = PROGRAMS
+    _, _, program = PROGRAMS
     given: dict[str, Any] = {}
     exec(program, given)  # noqa: S102 (the page's own program)
     limits = given["client"].limiter.limits
     assert f"{limits.requests} a minute, {limits.concurrency} running" in program
+
+
+def test_its_share_is_what_it_says() -> None:
+    """The limiter with a share is made, and its comment tells what Redis keeps."""
+    _, program, _ = PROGRAMS
+    given: dict[str, Any] = {}
+    exec(program, given)  # noqa: S102 (the page's own program)
+    rest = given["limiter"]._rest
+    assert f"Redis keeps {rest.requests} a minute, {rest.concurrency} running" in program
+    own = given["limiter"]._own
+    assert f"make {4 * own.requests} requests a minute" in " ".join(PAGE.split())
+    assert f"alone has {rest.requests + own.requests} requests" in " ".join(PAGE.split())

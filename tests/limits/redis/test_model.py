@@ -200,7 +200,7 @@ BROKEN = {
     "forgets who died": ("\nsweep_holders()", "\n"),
     "keeps the slots of the dead": ("then leave_slot(flat[i], whose, died) end", "then end"),
     "frees the slots of the dead": ("leave_slot(flat[i], whose, died)", "free_slot(flat[i])"),
-    "serves who left": ("remove(holder .. ':' .. entry[1], entry[2], entry[3])", ""),
+    "serves who left": ("remove(place(entry[1]), entry[2], entry[3])", ""),
     "never serves": ("\nserve()\n", "\n"),
 }
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tests.limits.redis.fleet import LEASE, LIMITS, await_all, await_made, fleet
+from tests.limits.redis.fleet import LEASE, LIMITS, Worker, await_all, await_made, fleet
 from tests.limits.redis.server import RedisServer
 from wavespeed_async.emulator import Emulator
 
@@ -108,6 +108,39 @@ def test_redis_fails_over_to_a_replica_that_lags(own_redis: RedisServer, tmp_pat
         replica.kill()
 
 
+SHARE = {"processes": 3, "requests": 12, "concurrency": 2}
+
+
+def test_with_a_share_the_run_ends_without_redis(own_redis: RedisServer) -> None:
+    """Redis is killed in mid-run and stays away: each process makes the rest with what it owns."""
+    with _api() as api:
+        with fleet(3, api=api.url, redis=own_redis.url, prompts=15, share=SHARE) as workers:
+            await_made(workers, 10)
+            own_redis.kill()
+            await_all(workers, 90)
+        _check_all_made(api, workers, 15)
+
+
+def test_with_a_share_the_run_goes_on_while_redis_stands_still(own_redis: RedisServer) -> None:
+    """What was on its way to it when it stopped is read when it goes on, and no limit is passed."""
+    with _api() as api:
+        with fleet(3, api=api.url, redis=own_redis.url, prompts=25, share=SHARE) as workers:
+            await_made(workers, 10)
+            own_redis.freeze()
+            await_made(workers, 40)
+            own_redis.thaw()
+            await_all(workers, 90)
+        _check_all_made(api, workers, 25)
+
+
+def _check_all_made(api: Emulator, workers: list[Worker], prompts: int) -> None:
+    assert [len(worker.made) for worker in workers] == [prompts] * len(workers)
+    assert [worker.errors for worker in workers] == [[]] * len(workers)
+    made = [name for worker in workers for name in worker.made]
+    assert sorted(made) == sorted(prediction.id for prediction in api.predictions)
+    _check(api)
+
+
 def _restart(redis: RedisServer, *options: str) -> None:
     redis.kill()
     redis.start(*options)
@@ -120,11 +153,7 @@ def _run_through(redis: RedisServer, trouble: Any, url: str = "") -> None:
             await_made(workers, 15)
             trouble()
             await_all(workers, 90)
-        assert [len(worker.made) for worker in workers] == [20] * 3
-        assert [worker.errors for worker in workers] == [[]] * 3
-        made = [name for worker in workers for name in worker.made]
-        assert sorted(made) == sorted(prediction.id for prediction in api.predictions)
-        _check(api)
+        _check_all_made(api, workers, 20)
 
 
 def _is_in_step(replica: Redis) -> bool:

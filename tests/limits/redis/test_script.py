@@ -81,7 +81,7 @@ def test_first_come_first_served_across_processes(client: Redis) -> None:
     early = first.want("p", ago=3.0)
     between = first.want("p", ago=2.0)
     second.send(joins=[late])
-    first.send(joins=[between, early])
+    first.send(joins=[early, between])
     order = []
     for _ in range(3):
         holder.send(reports=[holder.report("unsent", holder.granted[0])])
@@ -91,6 +91,48 @@ def test_first_come_first_served_across_processes(client: Redis) -> None:
                 order.append((process.holder[0], process.granted[0]["grant"]))
                 holder.granted = [process.granted.pop()]
     assert order == [("a", early[0]), ("a", between[0]), ("b", late[0])]
+
+
+def test_a_slow_letter_puts_nobody_behind_a_later_caller(client: Redis) -> None:
+    """Who came with a letter that took long goes before who came while it was on its way."""
+    account = _account(client, 1)
+    holder, process = account.process("c"), account.process("a")
+    holder.join("p")
+    earlier = process.join("p")  # 0.1 s on its way, which nobody can know
+    account.now += 0.01
+    process.send(joins=[later := process.want("p", ago=0.05)])
+    holder.send(reports=[holder.report("unsent", holder.granted[0])])
+    process.tokens()
+    process.send(reports=[process.report("unsent", process.granted[0])])
+    assert [grant["grant"] for grant in process.granted] == [earlier, later[0]]
+
+
+def test_those_of_one_moment_come_in_their_order(client: Redis) -> None:
+    """Where a clock is too coarse to tell them apart, the order of a process's calls holds."""
+    account = _account(client, 12)
+    process = account.process("a")
+    process.send(joins=[process.want("p") for _ in range(12)])
+    process.tokens()
+    assert [grant["grant"] for grant in process.granted] == [*range(1, 13)]
+
+
+def test_who_tells_all_anew_keeps_its_place_among_others(client: Redis) -> None:
+    """A process that enrols once more stands where it stood, not behind its own last caller."""
+    account = _account(client, 1)
+    holder, first, second = (account.process(name) for name in "cab")
+    holder.join("p")
+    early, late = first.want("p", ago=3.0), first.want("p", ago=1.0)
+    between = second.want("p", ago=2.0)
+    first.send(joins=[early, late])
+    second.send(joins=[between])
+    nothing: dict[str, Any] = {"flights": [], "times": [], "slots": []}
+    first.send(enrols=nothing, joins=[early, late])
+    holder.send(reports=[holder.report("unsent", holder.granted[0])])
+    first.tokens()
+    first.send(reports=[first.report("unsent", first.granted[0])])
+    second.tokens()
+    assert [grant["grant"] for grant in first.granted] == [early[0]]
+    assert [grant["grant"] for grant in second.granted] == [between[0]]
 
 
 def test_a_letter_that_comes_twice_changes_nothing(client: Redis) -> None:

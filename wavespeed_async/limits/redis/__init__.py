@@ -16,5 +16,6 @@ from wavespeed_async._extras import need
 
 with need("redis", of="RedisLimiter"):
     from wavespeed_async.limits.redis._limiter import RedisLimiter
+    from wavespeed_async.limits.redis._share import Share
 
-__all__ = ["RedisLimiter"]
+__all__ = ["RedisLimiter", "Share"]

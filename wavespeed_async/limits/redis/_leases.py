@@ -5,10 +5,12 @@ They look to the scheduler as its own would; what changes is put into the outbox
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
 from wavespeed_async.limits._gate import Gate
+from wavespeed_async.limits._limits import Limits
 from wavespeed_async.limits._queue import Queue
 from wavespeed_async.limits._slots import Slot, Slots
 from wavespeed_async.limits._window import Token
@@ -17,7 +19,6 @@ from wavespeed_async.limits.redis._outbox import BEFORE_ALL, Want
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wavespeed_async.limits._limits import Limits
     from wavespeed_async.limits._permit import Waiter
     from wavespeed_async.limits.redis._outbox import Outbox
 
@@ -86,15 +87,49 @@ class LeasedSlot(Slot):
 
 
 class LeasedSlots(Slots):
-    """Hold the slots of this process, and tell what becomes of them."""
+    """Hold the slots of this process: those of the account, of which Redis is told, and its own.
 
-    def __init__(self, limits: Limits, outbox: Outbox, new_name: Callable[[], str]) -> None:
-        super().__init__(limits)
+    What its own share grants is what `take` answers, and none of Redis's business.
+
+    Args:
+        limits: What it owns itself.
+        owns_from: When what it owns may be used.
+        outbox: Where Redis is told.
+        new_name: Makes names.
+    """
+
+    def __init__(
+        self, limits: Limits | None, owns_from: float, outbox: Outbox, new_name: Callable[[], str]
+    ) -> None:
+        self._owned, self._owns_from = limits, owns_from
+        super().__init__(limits or Limits())
+        self._capacity = 0
         self._outbox, self._new_name = outbox, new_name
 
     @property
+    def free(self) -> int:
+        """How many of its own slots may be taken."""
+        return self._capacity - self.owned
+
+    @property
+    def owned(self) -> int:
+        """How many of its own slots are held."""
+        return len(self._held) - len(self.held)
+
+    def sweep(self, now: float) -> None:
+        """Give up its own slots without an id whose time has come; begin to use them in time."""
+        if self._owned is not None and now >= self._owns_from:
+            self._capacity = self._owned.concurrency
+        super().sweep(now)
+
+    def next_abandoned(self) -> float:
+        """Tell when `sweep` next changes something; infinity if nothing is left."""
+        opens = math.inf if self._owned is None or self._capacity else self._owns_from
+        return min(opens, super().next_abandoned())
+
+    @property
     def held(self) -> list[LeasedSlot]:
-        """All of them, those among them that nobody waits for any more."""
+        """All of the account's, those among them that nobody waits for any more."""
         return [slot for slot in self._held if isinstance(slot, LeasedSlot)]
 
     def put(self, now: float, name: str) -> LeasedSlot:
@@ -103,9 +138,19 @@ class LeasedSlots(Slots):
         self._held.add(slot)
         return slot
 
-    def take(self, now: float) -> Slot:
-        """Take a slot for what is found running: Redis is told when its id is."""
-        return self.put(now, self._new_name())
+    def adopt(self, prediction_id: str, now: float) -> Slot:
+        """Give a prediction that runs already one of the account's slots."""
+        slot = self._by_id.get(prediction_id)
+        if slot is None:
+            slot = self.put(now, self._new_name())
+            slot.waiters = 0
+            self.name(slot, prediction_id)
+        return slot
+
+    def postpone(self, slot: Slot, at: float) -> None:
+        """Set when one of its own is to be asked for, or given up; of others Redis does."""
+        if not isinstance(slot, LeasedSlot):
+            super().postpone(slot, at)
 
     def name(self, slot: Slot, prediction_id: str) -> None:
         """Note which prediction runs in a slot; two slots of one prediction become one."""
@@ -136,25 +181,28 @@ class LeasedSlots(Slots):
         if is_held:
             self._change("release", slot)
 
-    def show(self, name: str, prediction_id: str, since: float) -> Slot:
+    def show(self, name: str, prediction_id: str, since: float) -> LeasedSlot:
         """Take note of a slot that Redis keeps: this process is to ask for its prediction."""
         known = self._by_id.get(prediction_id)
-        if known is not None:
+        if isinstance(known, LeasedSlot):
             return known
         slot = self.put(since, name)
         slot.waiters = 0
-        super().name(slot, prediction_id)
+        if known is None:
+            super().name(slot, prediction_id)
+        else:  # it runs in a slot of its own besides, which stays where it is found
+            slot.id = prediction_id
         return slot
 
     def forget_left(self, before: float) -> None:
         """Forget those that nobody waits for and that are as old: Redis keeps them."""
-        for slot in [*self._held]:
+        for slot in self.held:
             if slot.waiters == 0 and slot.since < before:
                 super().release(slot)
 
     def _change(self, verb: str, slot: Slot, argument: object = None) -> None:
-        assert isinstance(slot, LeasedSlot)  # noqa: S101 (there are no others here)
-        self._outbox.change(verb, slot, argument)
+        if isinstance(slot, LeasedSlot):
+            self._outbox.change(verb, slot, argument)
 
 
 class Line(Queue["Waiter"]):
@@ -206,5 +254,6 @@ class GateView(Gate):
         self, now: float, *, opens_in: float | None, asked: bool, strikes: int, passed: int
     ) -> None:
         """Take over what Redis tells."""
+        self._probing = False  # the account's probes are Redis's
         self._opens_at = None if opens_in is None else now + opens_in
         self._asked, self._strikes, self._pass = asked, strikes, passed

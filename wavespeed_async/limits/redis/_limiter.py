@@ -16,6 +16,9 @@ process that is alive tells it what it has in flight and running. This assumes t
 reaches the API within a lease and `grace` of its turn where Redis cannot be reached meanwhile, and
 that Redis's clock is not put forward by a leap.
 
+What a process owns. With a `Share` the scheduler of one process serves callers from that first, and
+Redis keeps the rest of the limits for all; see `_share.py`, which has the proof.
+
 Its task. A courier carries what is to be told, and keeps the lease. The limiter owns it: it begins
 with the first call in an event loop and ends with the last client that uses the limiter, with
 `aclose`, or with the loop.
@@ -45,7 +48,7 @@ from wavespeed_async.limits._gate import FIRST_PAUSE, LONGEST_PAUSE
 from wavespeed_async.limits._limiter import PATIENCE, RECALL, Limiter
 from wavespeed_async.limits._permit import Permit
 from wavespeed_async.limits._reserve import KEPT
-from wavespeed_async.limits._window import rules_of
+from wavespeed_async.limits._window import Window, rules_of
 from wavespeed_async.limits.redis._courier import Address, Courier
 from wavespeed_async.limits.redis._leases import (
     Flights,
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from wavespeed_async.limits._limits import Limits
     from wavespeed_async.limits._permit import Waiter
     from wavespeed_async.limits._slots import Slot
+    from wavespeed_async.limits.redis._share import Share
 
 __all__ = ["RedisLimiter"]
 
@@ -113,6 +117,8 @@ class RedisLimiter(Limiter):
         lease: Seconds of silence after which a process is taken for dead; a sixth of `per`.
         unreachable_after: Seconds without Redis after which calls that wait for their turn raise
             `LimiterTimeoutError`; nothing is sent meanwhile.
+        share: What each process owns of the limits; with it calls go on waiting while Redis is
+            away, and are served from that.
 
     Raises:
         ConfigurationError: The URL is none of Redis, or a setting cannot be.
@@ -126,12 +132,17 @@ class RedisLimiter(Limiter):
         limits: Limits | None = None,
         lease: float | None = None,
         unreachable_after: float = UNREACHABLE_AFTER,
+        share: Share | None = None,
     ) -> None:
         super().__init__(limits)
         self._address = Address(url)
         self._account = _checked_name(account)
         self._lease = _checked_time("lease", self._limits.per * LEASE if lease is None else lease)
         self._unreachable_after = _checked_time("unreachable_after", unreachable_after)
+        self._share = share
+        self._rest = self._limits if share is None else share.rest(self._limits)
+        self._own = None if share is None else share.own(self._limits)
+        self._away = False
         self._users: WeakSet[object] = WeakSet()
         self._generation, self._sequence = "", 0
         self._courier: Courier | None = None
@@ -153,7 +164,7 @@ class RedisLimiter(Limiter):
         self._numbers = itertools.count(1)
         self._outbox = Outbox()
         self._flights = Flights(rules_of(self._limits)[0][1])
-        self._slots: LeasedSlots = LeasedSlots(self._limits, self._outbox, self._new_name)
+        self._slots: LeasedSlots = self._used_up()
         self._submissions: Line = Line(self._outbox, self._want, self._lazily)
         self._polls: Line = Line(self._outbox, self._want, self._lazily)
         self._poll_wants: dict[int, Want] = {}
@@ -162,6 +173,14 @@ class RedisLimiter(Limiter):
         self._seen = 0
         self._alarm_in_redis = math.inf
         self._figures = _Figures()
+
+    def _used_up(self) -> LeasedSlots:
+        """Begin with a window and slots of its own that an earlier process has just used up."""
+        now, limits = self._clock.now(), self._limits
+        self._window = Window(self._own or limits)
+        if self._own is not None:
+            self._window.add([now + limits.grace] * self._own.requests)
+        return LeasedSlots(self._own, now + limits.abandon_after, self._outbox, self._new_name)
 
     # --- what it shows ---------------------------------------------------------------------------
 
@@ -178,12 +197,13 @@ class RedisLimiter(Limiter):
     @property
     def running(self) -> int:
         """How many predictions hold a slot, of all processes, as Redis told last."""
-        return max(self._figures.running, self._slots.running)
+        owned = self._slots.owned
+        return max(self._figures.running, self._slots.running - owned) + owned
 
     @property
     def requests_used(self) -> int:
         """How many requests are in the window, of all processes, as Redis told last."""
-        return self._figures.used
+        return self._figures.used + (self._window.used(self._clock.now()) if self._own else 0)
 
     # --- its task --------------------------------------------------------------------------------
 
@@ -283,15 +303,20 @@ class RedisLimiter(Limiter):
             "sequence": self._sequence,
             "seen": self._seen,
             "limits": self._told_limits(),
-            "fingerprint": json.dumps([asdict(self._limits), self._lease]),
+            "fingerprint": self._fingerprint(),
             "closes": self._courier is None,
         }
         if self._enrols:
             told["enrols"] = self._told_of_itself(now)
         return told
 
+    def _fingerprint(self) -> str:
+        """Tell what all processes of the account have to agree on."""
+        agreed = [asdict(self._limits), self._lease]
+        return json.dumps(agreed if self._share is None else [*agreed, asdict(self._share)])
+
     def _told_limits(self) -> dict[str, Any]:
-        limits = self._limits
+        limits = self._rest
         return {
             "rules": rules_of(limits),
             "per": limits.per,
@@ -325,7 +350,7 @@ class RedisLimiter(Limiter):
         if answer["status"] != "ok":
             self._come_again(answer)
             return
-        self._enrols = False
+        self._enrols = self._away = False
         self._follow(answer, now)
         for letter in answer["letters"] or ():
             self._seen = letter["number"]
@@ -378,7 +403,12 @@ class RedisLimiter(Limiter):
         """Turn away those who wait for a turn, once Redis has been away for long.
 
         Polls that bring a bidder go on waiting: what they ask for runs, and has its own deadline.
+        So do all where this process owns a share, which brings them their turns.
         """
+        self._away = True
+        if self._own is not None:
+            self._schedule(self._clock.now())
+            return
         if seconds < self._unreachable_after:
             return
         message = (
@@ -431,12 +461,13 @@ class RedisLimiter(Limiter):
         now = self._clock.now()
         if ask_in is None:
             self._slots.release(slot)
-        else:
+        elif isinstance(slot, LeasedSlot):
             self._postpone(slot, now + ask_in)
+        else:
+            self._slots.postpone(slot, now + ask_in)
         self._schedule(now)
 
-    def _postpone(self, slot: Slot, at: float) -> None:
-        assert isinstance(slot, LeasedSlot)  # noqa: S101 (there are no others here)
+    def _postpone(self, slot: LeasedSlot, at: float) -> None:
         slot.ask_at = at
         self._outbox.change("ask", slot, at=at)
 
@@ -451,9 +482,13 @@ class RedisLimiter(Limiter):
     ) -> float | None:
         if permit.settled:
             return None
+        if not isinstance(permit.token, Lease):
+            if limited:
+                self._tell_refused(permit, retry_after)
+            told: dict[str, Any] = {"limited": limited, "retry_after": retry_after}
+            return super()._settle(permit, **told, lost=lost, unsent=unsent)
         permit.settled, permit.never_left = True, unsent
         now, lease, pause = self._clock.now(), permit.token, None
-        assert isinstance(lease, Lease)  # noqa: S101 (there are no others here)
         due = self._lazily() if self._gate.is_open else -math.inf
         if unsent:
             self._flights.withdraw(lease)
@@ -473,9 +508,17 @@ class RedisLimiter(Limiter):
         self._schedule(now)
         return pause
 
+    def _tell_refused(self, permit: Permit, retry_after: float | None) -> None:
+        """Have all hear of a 429 to what this process owns, of which Redis knows nothing."""
+        lease, pause = Lease(self._new_name(), permit.passed, counts=False), retry_after or 0.0
+        self._outbox.report("limited", lease, self._clock.now(), due=-math.inf, retry_after=pause)
+
     def _hold(self, permit: Permit) -> None:
         now, lease = self._clock.now(), permit.token
-        if isinstance(lease, Lease) and not permit.settled:
+        if not isinstance(lease, Lease):
+            super()._hold(permit)
+            return
+        if not permit.settled:
             self._outbox.report("held", lease, now, due=self._lazily())
         self._schedule(now)
 
@@ -484,10 +527,22 @@ class RedisLimiter(Limiter):
     def _schedule(self, now: float) -> None:
         """Stand in the account's queue for what is wanted here, see to deadlines, set the alarm."""
         self._turn_away(now)
+        self._serve_own(now)
         self._want_poll(now)
         self._set_alarm(now)
         if self._courier is not None:
             self._courier.call_by(self.due())
+
+    def _serve_own(self, now: float) -> None:
+        """Serve from what this process owns; while Redis keeps the gate, its probes are enough."""
+        if self._own is None or not (self._gate.is_open or self._away):
+            return
+        self._slots.sweep(now)
+        while (waiter := self._next(now)) is not None:
+            self._grant(waiter, now)
+        first = self._submissions.first()
+        if first is not None and first.errand is None:
+            self._send_errand(now)
 
     def _want_poll(self, now: float) -> None:
         """Stand in the queue for the best of the polls that bring a bidder, if it is worth it."""
@@ -511,7 +566,7 @@ class RedisLimiter(Limiter):
         self._bids.again = math.inf
         return self._bids.best(now, partial(self._scarcity, now)) if self._bids else None
 
-    def _scarcity(self, now: float, priority: int) -> Scarcity:  # noqa: ARG002 (the other limiter's needs it)
+    def _scarcity(self, now: float, priority: int) -> Scarcity:
         """Tell how scarce requests and slots of the account are, as Redis told last."""
         told = self._figures
         waiting = sum(many for other, many in told.waiting if other <= priority)
@@ -519,14 +574,16 @@ class RedisLimiter(Limiter):
         here = self._submissions.count(priority)
         return Scarcity(
             limits=self._limits,
-            free=max(1, told.free),
+            free=max(1, told.free + (self._window.free(now) if self._own else 0)),
             running=self.running,
             waiting=max(waiting, here),
             behind=max(behind, len(self._submissions) - here),
         )
 
-    def _next_change(self, now: float) -> float:  # noqa: ARG002 (the other limiter's needs it)
-        return min(self._deadlines.next_time(), self._bids.again)
+    def _next_change(self, now: float) -> float:
+        if self._own is None or not (self._gate.is_open or self._away):
+            return min(self._deadlines.next_time(), self._bids.again)
+        return min(self._bids.again, super()._next_change(now))
 
     def _want(self, waiter: Waiter, earlier: float) -> Want:
         overdue = waiter.since + self._limits.per * PATIENCE

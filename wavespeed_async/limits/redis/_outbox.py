@@ -96,6 +96,10 @@ class Letter:
         }
 
 
+def _arrival(want: Want) -> tuple[float, int]:
+    return want.since, want.entry
+
+
 def _argument(change: _Change, now: float) -> Any:
     return change.argument if change.at is None else max(0.0, change.at - now)
 
@@ -156,5 +160,5 @@ class Outbox:
     def begin_anew(self, wants: list[Want]) -> None:
         """Forget all but who waits: the rest is told as what this process knows."""
         self._reports, self._changes, self._leaves = [], [], []
-        self._joins = {want.entry: want for want in wants}
+        self._joins = {want.entry: want for want in sorted(wants, key=_arrival)}
         self.due = -math.inf

@@ -47,7 +47,7 @@ local function read_message()
     end
   end
   for _, entry in ipairs(message.leaves) do
-    remove(holder .. ':' .. entry[1], entry[2], entry[3])
+    remove(place(entry[1]), entry[2], entry[3])
   end
   for _, entry in ipairs(message.joins) do
     join(entry[1], entry[2], entry[3], now - entry[4], entry[5], now + entry[6])

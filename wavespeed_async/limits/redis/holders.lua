@@ -29,7 +29,7 @@ local function bury(whose, died)
   end
   drop_errand(whose)
   remove_all_of(whose)
-  redis.call('DEL', key('inbox:' .. whose))
+  redis.call('DEL', key('inbox:' .. whose), key('latest:' .. whose))
   redis.call('HDEL', key('numbers'), whose)
   redis.call('HDEL', key('joined'), whose)
   redis.call('ZREM', key('holders'), whose)
@@ -101,6 +101,6 @@ local function enrol(told)
   end
   drop_errand(holder)
   remove_all_of(holder)
-  redis.call('DEL', key('inbox:' .. holder))
+  redis.call('DEL', key('inbox:' .. holder), key('latest:' .. holder))
   redis.call('HSET', key('joined'), holder, meta.generation)
 end

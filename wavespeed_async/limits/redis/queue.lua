@@ -4,8 +4,23 @@
 
 local KINDS = {'s', 'p'}
 
-local function join(entry, kind, priority, arrived, counts, overdue)
-  local member = holder .. ':' .. entry
+local BEFORE_ALL = 1e8  -- seconds: nobody has waited as long, who comes earlier goes before others
+
+-- Of one process's callers none comes before an earlier one, although a letter that took longer on
+-- its way than the next makes its callers' arrivals look later; nor does one of the same moment.
+local function in_turn(kind, priority, arrived)
+  if now - arrived >= BEFORE_ALL then return arrived end
+  local name, lane = key('latest:' .. holder), kind .. priority
+  local latest = tonumber(redis.call('HGET', name, lane)) or -math.huge
+  if arrived < latest then return latest end
+  redis.call('HSET', name, lane, exact(arrived))
+  return arrived
+end
+
+local function place(entry) return holder .. ':' .. string.format('%012d', entry) end
+
+local function join(entry, kind, priority, came, counts, overdue)
+  local member, arrived = place(entry), in_turn(kind, priority, came)
   redis.call('ZADD', key('queue:' .. kind .. ':' .. priority), exact(arrived), member)
   redis.call('ZADD', key('lanes:' .. kind), priority, priority)
   redis.call('HSET', key('entries'), member, counts .. '|' .. exact(overdue))

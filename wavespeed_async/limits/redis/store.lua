@@ -11,6 +11,7 @@
 --   queue:K:P    who waits, of kind s (submission) or p (poll) and priority P, by arrival
 --   lanes:K      those queues by priority               entries   what is known of who waits
 --   waits        how many wait of each holder           inbox:H   what holder H is to be told
+--   latest:H     when the last of holder H came, by kind and priority
 --   slots, ids   running predictions, by slot and by id
 --   orphans      slots to be asked for, by when         abandoned slots to be given up, by when
 
