@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 
 from wavespeed_async.cli._app import app as commands
+from wavespeed_async.models import _known
 
 if TYPE_CHECKING:
     from docutils.nodes import Element
@@ -153,7 +154,7 @@ def without_links_to_files(_: Sphinx, page: str, source: list[str]) -> None:
     source[0] = re.sub(rf"\[([^]]+)\]\({re.escape(up)}[\w/.-]+\)", r"\1", source[0])
 
 
-# --- the command line, from the program itself ----------------------------------------------------
+# --- the command line and the models, from the package itself ------------------------------------
 
 
 def add_commands(_: Sphinx, page: str, source: list[str]) -> None:
@@ -168,6 +169,13 @@ def add_commands(_: Sphinx, page: str, source: list[str]) -> None:
     }
     told = re.sub(r"\(#(\S+)\)", lambda link: f"(#{anchors[plain(link[1])]})", told)
     source[0] += "\n" + told.replace("```console", "```text")
+
+
+def add_models(_: Sphinx, page: str, source: list[str]) -> None:
+    """Describe each model that the package's list has."""
+    if page == "reference/requests":
+        told = [f".. autoclass:: wavespeed_async.{name}\n   :members:\n" for name in _known.__all__]
+        source[0] = source[0].replace(".. models\n", "\n".join(told))
 
 
 def plain(name: str) -> str:
@@ -210,6 +218,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", keep_from_napoleon, priority=400)
     app.connect("autodoc-process-docstring", give_back, priority=600)
     app.connect("source-read", add_commands)
+    app.connect("source-read", add_models)
     app.connect("source-read", add_navigation)
     app.connect("source-read", without_links_to_files)
     app.connect("missing-reference", find_by_last_name)

@@ -15,6 +15,8 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
+from wavespeed_async import AsyncWaveSpeed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -154,3 +156,12 @@ def test_every_public_name_is_in_the_reference(module: str) -> None:
     }
     public = {*importlib.import_module(module).__all__} - {*UNSAID}
     assert public - known == set()
+
+
+def test_every_method_of_the_client_is_in_the_reference() -> None:
+    """What a client can do is described, the methods of models among it."""
+    client = "wavespeed_async.AsyncWaveSpeed"
+    known = read(SITE / "reference" / "client.html").places
+    public = {f"{client}.{name}" for name in dir(AsyncWaveSpeed) if not name.startswith("_")}
+    assert f"{client}.flux_fill" in public
+    assert public - {*known} == set()
