@@ -423,8 +423,8 @@ async def test_nothing_is_left_to_the_garbage_collector() -> None:
         gc.collect()
         gc.disable()
         try:
-            await run(client, 50)
-            assert gc.collect() < 50
+            await run(client, 300)
+            assert gc.collect() < 300  # pytest's own threads leave some
         finally:
             gc.enable()
 

@@ -49,8 +49,8 @@ class SDK:
 
 
 def run_quietly(command: Sequence[str | Path]) -> str:
-    """Run a command that knows nothing of this process's Python and keys, and no proxy for us."""
-    hidden = ("PYTHON", "COVERAGE", "WAVESPEED")
+    """Run a command that knows nothing of this process's Python, keys and locks, nor of a proxy."""
+    hidden = ("PYTHON", "COVERAGE", "WAVESPEED", "PIP_BUILD_CONSTRAINT", "PIP_CONSTRAINT")
     env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     env["NO_PROXY"] = env["no_proxy"] = "127.0.0.1"
     done = subprocess.run(  # noqa: S603 (the commands are this file's users')

@@ -8,6 +8,7 @@ package alone, so that it runs in a bare environment.
 from __future__ import annotations
 
 import io
+import os
 import sys
 import tempfile
 from contextlib import redirect_stderr, redirect_stdout
@@ -137,7 +138,8 @@ def _fixture() -> object:
         test.write_text("def test_it(wavespeed_emulator): pass\n", encoding="utf-8")
         told = io.StringIO()
         with redirect_stdout(told):
-            import_module("pytest").main(["-p", "no:cacheprovider", "--rootdir", folder, str(test)])
+            alone = ("-c", os.devnull, "--rootdir", folder)  # whatever lies above the folder
+            import_module("pytest").main(["-p", "no:cacheprovider", *alone, str(test)])
     raise ConfigurationError(told.getvalue())
 
 
