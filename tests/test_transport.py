@@ -43,7 +43,7 @@ from tests.wire import (
 from wavespeed_async import AsyncWaveSpeed, Limiter, Limits, Lora
 from wavespeed_async._calls import Turn
 from wavespeed_async._events import LimiterPaused, RequestAnswered, RequestSent
-from wavespeed_async._transport import Wire, _aiohttp, _pool, _sending, base_url_root
+from wavespeed_async._transport import Transport, Wire, _aiohttp, _pool, _sending, base_url_root
 from wavespeed_async.emulator import Emulator
 from wavespeed_async.errors import (
     APIConnectionError,
@@ -361,6 +361,15 @@ FAULTS = [
     Reply(f"<html>{ECHO}", status=200),
     Reply({"code": 404, "message": ECHO, "data": {"id": KEY}}, status=404),
 ]
+
+
+async def test_nobody_has_to_listen() -> None:
+    """A transport without an observer sends as well."""
+    api = httpx.MockTransport(lambda _: reply().response())
+    wire = Transport(api_key=KEY, base_url=URL, transport=api, observe=None)
+    answer = await wire.send("GET", "/api/v3/balance", permit=await Limiter().acquire())
+    assert answer.status_code == 200
+    await wire.aclose()
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=named)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -145,6 +146,28 @@ def test_the_storage_takes_no_key_and_no_other_headers(client: httpx.Client) -> 
         answer = httpx.put(upload["url"], content=picture(), headers=headers)
         assert answer.status_code == 403
         assert answer.headers["content-type"] == "application/xml"
+
+
+async def test_a_file_that_breaks_off_is_no_file() -> None:
+    """Who hangs up in mid-file has sent nothing, and an answer is for nobody."""
+    emulator = Emulator(pictures=False)
+    transport = httpx.ASGITransport(emulator.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a", headers=KEY) as client:
+        asked = {"filename": "red.png", "size": len(picture())}
+        path = urlsplit((await client.post(TICKETS, json=asked)).json()["data"]["upload"]["url"])
+    came = iter([{"type": "http.request", "body": picture()[:9], "more_body": True}])
+    told: list[Any] = []
+
+    async def receive() -> Any:
+        return next(came, {"type": "http.disconnect"})
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    scope = {"type": "http", "method": "PUT", "path": path.path, "headers": [], "query_string": b""}
+    await emulator.app(scope, receive, send)
+    assert told[0]["status"] == 200
+    assert [upload.content for upload in emulator.uploads] == [None]
 
 
 @pytest.mark.parametrize("sent", [PNG, b"", b"GIF89a" + bytes(22)])
