@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.docs.blocks import PAGES, ROOT, Block, blocks_of, is_test, ran_program, ran_tests
+from wavespeed_async import __version__
 from wavespeed_async.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ HERE = [block for page in PAGES if page not in ELSEWHERE for block in blocks_of(
 PYTHON = [block for block in HERE if block.language == "python"]
 
 TOLD = {
-    "docs/limits.md": ("requests in the last minute", "the fox is here"),
+    "docs/limits.md": ("requests in the last minute", "the fox is here", __version__),
     "docs/migration.md": ("seed 7", "http", "http", ".png"),
     "docs/models.md": ("promt -> ", "wan-2.1/t2v-480p text-to-video", "1 deleted"),
     "docs/resume.md": (".png", "it still runs: ", "8 pictures"),
