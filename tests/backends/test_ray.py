@@ -127,7 +127,7 @@ def test_ten_kills_of_the_actor_cost_nothing(
     pending = [actor.run_shard.remote(name, requests) for name, requests in shards.items()]
     killed = set()
     for after in sorted(dice.sample(range(5, 380), 10)):
-        until(lambda least=after: len(emulator.predictions) >= least, 60)  # type: ignore[misc]  # mypy knows no defaults of lambdas
+        until(lambda least=after: len(emulator.predictions) >= least, 300)  # type: ignore[misc]  # mypy knows no defaults of lambdas
         pid = ray.get(actor.__ray_call__.remote(_own_pid))
         time.sleep(dice.uniform(0.0, 0.2))
         os.kill(pid, signal.SIGKILL)
