@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from _apart import SPAWN
 from attrs import frozen
 
 from wavespeed_async import Limits
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
     from wavespeed_async.emulator import Emulator
 
-__all__ = ["PER", "POLL", "SPAWN", "Job", "seen_by", "server"]
+__all__ = ["PER", "POLL", "Job", "seen_by", "server"]
 
 CV, PER, POLL = 0.3, 60.0, 1.0
-SPAWN = multiprocessing.get_context("spawn")
 
 
 @frozen

@@ -27,12 +27,13 @@ import contextlib
 import importlib.util
 import io
 import json
-import multiprocessing
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from _apart import alone, serving
 
 from wavespeed_async import AsyncWaveSpeed, FluxDev, Limiter, Limits
 from wavespeed_async.emulator import Emulator
@@ -306,34 +307,13 @@ def cpu_of_pictures(name: str, pictures: int, scale: float) -> float:
     # What is imported with the first client is no cost of a picture.
     for package in ("wavespeed", "httpx", "httpcore", "cattrs", "httpx_aiohttp"):
         importlib.import_module(package)
-    with _server(serve_pictures, scale) as url:
+    with serving(serve_pictures, scale) as url:
         began = time.process_time()
         made = PICTURES[name](url, pictures, scale)
         return (time.process_time() - began) * 1000 / made
 
 
 # --- all together ---------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _server(serve: Callable[..., None], *arguments: float) -> Any:
-    """Run a server in a process of its own."""
-    spawn = multiprocessing.get_context("spawn")
-    control, other = spawn.Pipe()
-    process = spawn.Process(target=serve, args=(other, *arguments))
-    process.start()
-    try:
-        yield control.recv()
-    finally:
-        control.send(None)
-        process.join()
-
-
-def alone(measure: Callable[..., float], *arguments: Any) -> float:
-    """Measure in a fresh process."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(measure, *arguments).result()
 
 
 def table(title: str, spent: dict[str, list[float]]) -> list[dict[str, Any]]:
@@ -357,7 +337,7 @@ def main(rounds: int, requests: int, pictures: int, scale: float) -> None:
     report: dict[str, Any] = {"benchmark": "cpu", "rounds": rounds, "sniffio": sniffio}
     per_request: dict[str, list[float]] = {name: [] for name in REQUESTS}
     per_picture: dict[str, list[float]] = {name: [] for name in PICTURES}
-    with _server(serve_at_once) as url:
+    with serving(serve_at_once) as url:
         for _ in range(rounds):
             for name, spent in per_request.items():
                 spent.append(alone(cpu_of_requests, name, url, requests))

@@ -23,17 +23,16 @@ import asyncio
 import contextlib
 import gc
 import json
-import multiprocessing
 import os
 import statistics
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from _apart import SPAWN, alone
 
 from wavespeed_async import AsyncWaveSpeed, FluxDev, Limiter, Limits, NotFoundError
 from wavespeed_async.emulator import Emulator
@@ -52,7 +51,6 @@ RARELY = 1000
 KEY = {"Authorization": "Bearer key"}
 ROOT = "https://api.test"
 SUBMIT = "/api/v2/wavespeed-ai/flux-dev"
-SPAWN = multiprocessing.get_context("spawn")
 
 
 # --- many requests, answered at once --------------------------------------------------------------
@@ -308,10 +306,9 @@ def stall(name: str, count: int, latency: float) -> dict[str, Any]:
 # --- all together ---------------------------------------------------------------------------------
 
 
-def alone(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+def told(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """Measure in a fresh process; tell on stderr."""
-    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
-        found = pool.submit(measure, *arguments).result()
+    found = alone(measure, *arguments)
     sys.stderr.write(f"{json.dumps(found)}\n")
     return found
 
@@ -358,7 +355,7 @@ def main() -> None:
         (stall, STALLS, "stalls", (options.running, options.latency)),
     ):
         rounds = range(options.runs if given[0] else 0)
-        runs = [[alone(measure, name, *given) for name in names] for _ in rounds]
+        runs = [[told(measure, name, *given) for name in names] for _ in rounds]
         report[rows] = [middle(list(same)) for same in zip(*runs, strict=True)]
     sys.stdout.writelines(f"{line}\n" for line in table(report))
     if options.json:

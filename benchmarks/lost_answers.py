@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
 import threading
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from _apart import SPAWN
 from _drawing import INK, OURS, RIVALS, drawing, plain
 
 from wavespeed_async import AsyncWaveSpeed, __version__
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 PROMPT = "a lighthouse"
 FATES = {"closed": None, "500": 500, "504": 504, "429": 429}
-SPAWN = multiprocessing.get_context("spawn")
 
 
 # --- the server ----------------------------------------------------------------------------------

@@ -28,15 +28,13 @@ import asyncio
 import importlib
 import json
 import logging
-import multiprocessing
 import os
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from _apart import alone, serving
 from attrs import evolve
 
 from wavespeed_async import (
@@ -56,7 +54,7 @@ from wavespeed_async.emulator import Emulator
 from wavespeed_async.observe import Logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from multiprocessing.connection import Connection
 
     from wavespeed_async import Event
@@ -184,27 +182,6 @@ def milliseconds(name: str, transport: str, url: str, pictures: int) -> float:
     return asyncio.run(run())
 
 
-@contextmanager
-def served() -> Iterator[str]:
-    """Run the emulator in a process of its own."""
-    spawn = multiprocessing.get_context("spawn")
-    control, other = spawn.Pipe()
-    process = spawn.Process(target=serve, args=(other,))
-    process.start()
-    try:
-        yield control.recv()
-    finally:
-        control.send(None)
-        process.join()
-
-
-def alone(measure: Callable[..., float], *arguments: Any) -> float:
-    """Measure in a fresh process."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(measure, *arguments).result()
-
-
 def row(transport: str, name: str, spent: dict[str, list[float]]) -> dict[str, Any]:
     """Answer a row of the table."""
     beyond = [mine - off for mine, off in zip(spent[name], spent["off"], strict=True)]
@@ -221,7 +198,7 @@ def row(transport: str, name: str, spent: dict[str, list[float]]) -> dict[str, A
 def main(rounds: int, pictures: int, file: Path | None) -> None:
     """Take the observers in turn; print a table, and write the same as JSON."""
     rows: list[dict[str, Any]] = []
-    with served() as url:
+    with serving(serve) as url:
         counted = alone(counting, url, WARM_UP)
         for transport in TRANSPORTS:
             spent: dict[str, list[float]] = {name: [] for name in OBSERVERS}

@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from _account import POLL, SPAWN, Job, seen_by, server
+from _account import POLL, Job, seen_by, server
+from _apart import SPAWN
 from _drawing import INK, ORACLE, OURS, RIVAL, drawing, plain
 from attrs import frozen
 from simulation import MEANS, SIZES, simulate

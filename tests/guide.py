@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import wavespeed_async
+from tests.docs.blocks import ROOT, blocks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["GUIDE", "block_after", "change", "copied", "files_of"]
 
-ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "contributing.md"
 PACKAGE = Path(wavespeed_async.__file__).parent
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def block_after(words: str) -> tuple[str, str]:
     """Answer the language and text of the first code block after some words of the guide."""
-    text = GUIDE.read_text(encoding="utf-8")
-    assert text.count(words) >= 1, f"the guide does not say: {words}"
-    found = _BLOCK.search(text, text.index(words))
-    assert found is not None
-    return found[1], found[2]
+    before, said, _ = GUIDE.read_text(encoding="utf-8").partition(words)
+    assert said, f"the guide does not say: {words}"
+    line = before.count("\n") + 1
+    block = next(block for block in blocks_of("docs/contributing.md") if block.line > line)
+    return block.language, block.code
 
 
 def copied(folder: Path) -> Path:

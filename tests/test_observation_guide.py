@@ -8,20 +8,24 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.docs.blocks import DOCS, blocks_of
 from tests.observe.exported import Exported
 from tests.test_events import CLASSES, _filled
 from wavespeed_async import APIConnectionError, CallEnded, Event
 from wavespeed_async.emulator import Emulator
 from wavespeed_async.observe._logs import level_of
 
-PAGE = (Path(__file__).parents[1] / "docs" / "observation.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-PROGRAMS = [code for language, code in BLOCKS if language == "python"]
-SHOWN = [code for language, code in BLOCKS if language == "text"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = (DOCS / "observation.md").read_text(encoding="utf-8")
+BLOCKS = blocks_of("docs/observation.md")
+PROGRAMS = [block.code for block in BLOCKS if block.language == "python"]
+SHOWN = [block.code for block in BLOCKS if block.language == "text"]
 KINDS = {kind.__name__: kind for kind in CLASSES if kind is not Event}
 
 
