@@ -916,6 +916,38 @@ async def test_what_is_given_up_after_it_was_sent_counts(transport: str | None) 
 
 
 @real_wires
+async def test_what_is_cancelled_at_any_step_leaves_no_connection_open(
+    transport: str | None,
+) -> None:
+    """Wherever a call is cut off, as it connects, sends or reads, its connection is closed."""
+    good = raw_answer(reply().body)  # type: ignore[arg-type]  # it is a mapping
+    answered = 0
+
+    async def handle(stream: SocketStream, request: bytes) -> None:
+        await stream.send(good)
+
+    async def call(bench: Bench) -> None:
+        nonlocal answered
+        await read(bench)
+        answered += 1
+
+    with warnings.catch_warnings(record=True) as unclosed:
+        warnings.simplefilter("always", ResourceWarning)
+        async with raw_server(handle) as url:
+            for steps in range(60):
+                bench = Bench(base_url=url, limits=FAST, transport=transport)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(call, bench)
+                    for _ in range(steps):
+                        await anyio.lowlevel.checkpoint()
+                    tasks.cancel_scope.cancel()
+                await bench.transport.aclose()
+        gc.collect()
+    assert [str(warning.message) for warning in unclosed] == []
+    assert 0 < answered < 60
+
+
+@real_wires
 async def test_a_kept_connection_that_breaks_costs_one_request(transport: str | None) -> None:
     """Nothing below this package sends a read again: the server gets what the limiter counted."""
     received = 0
