@@ -1,11 +1,11 @@
-"""What a look costs: when one prediction is polled, how often, and how long its picture lies ready.
+"""What a poll costs: when one prediction is polled, how often, and how long its picture lies ready.
 
 A model takes 12 s on average (cv 0.3, log-normal), and 60 of its predictions were seen. The
 package's own rule says at which ages one more is polled if a poll costs so many seconds of slot
 time. Then many predictions are drawn, and polled at those ages: how many polls each needs, and for
 how long its picture lies ready before it is seen. Beside it what a poll at fixed intervals does.
 
-    python benchmarks/looks.py [--draws 20000] [--plot docs/looks.svg]
+    python benchmarks/polls.py [--draws 20000] [--plot docs/polls.svg]
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ INTERVALS = (1.0, 2.0, 5.0)
 SHOWN = (0.5, 2.0, 8.0)
 LAST = 40.0
 UNSHOWN = 0.01
-"""A look is shown while the chance is larger that the picture is not ready yet."""
+"""A poll is shown while the chance is larger that the picture is not ready yet."""
 
 
 def drawn(dice: random.Random, times: int) -> list[float]:
@@ -80,22 +80,22 @@ def outcome(polled: list[float], latencies: list[float]) -> tuple[float, float]:
 
 def table(latency: Latency, latencies: list[float]) -> Iterator[str]:
     """Write a line for each cost, then one for each fixed interval."""
-    yield f"{'':22} first look  ready by then  looks  lies ready"
+    yield f"{'':22} first poll  ready by then  polls  lies ready"
     for cost in COSTS:
         polled = ages(latency, cost)
-        looks, lying = outcome(polled, latencies)
+        polls, lying = outcome(polled, latencies)
         ready = sum(value <= polled[0] for value in latencies) / len(latencies)
-        name = f"a look costs {cost:g} s"
-        yield f"{name:22} {polled[0]:8.1f} s  {ready:13.0%}  {looks:5.2f}  {lying:8.2f} s"
+        name = f"a poll costs {cost:g} s"
+        yield f"{name:22} {polled[0]:8.1f} s  {ready:13.0%}  {polls:5.2f}  {lying:8.2f} s"
     for interval in INTERVALS:
         polled = list(takewhile(lambda age: age < 4 * LAST, count(interval, interval)))
-        looks, lying = outcome(polled, latencies)
+        polls, lying = outcome(polled, latencies)
         name = f"each {interval:g} s"
-        yield f"{name:22} {polled[0]:8.1f} s  {0:13.0%}  {looks:5.2f}  {lying:8.2f} s"
+        yield f"{name:22} {polled[0]:8.1f} s  {0:13.0%}  {polls:5.2f}  {lying:8.2f} s"
 
 
 def draw(latency: Latency, path: Path) -> None:
-    """Draw the chance that a picture is ready against its age, and the looks of the rule."""
+    """Draw the chance that a picture is ready against its age, and the polls of the rule."""
     with drawing(path, 7.6, 4.2) as figure:
         axes = figure.subplots()
         moments = [tenth / 10 for tenth in range(1, 260)]
@@ -104,12 +104,12 @@ def draw(latency: Latency, path: Path) -> None:
         for cost, marker, color in zip(SHOWN, "osD", (OURS, "#8a3ffc", RIVAL), strict=True):
             polled = [age for age in ages(latency, cost) if latency.beyond(age) > UNSHOWN]
             heights = [1 - latency.beyond(age) for age in polled]
-            label = f"looks, if one costs {cost:g} s"
+            label = f"polls, if one costs {cost:g} s"
             axes.plot(polled, heights, marker, color=color, ms=7, alpha=0.85, label=label)
         axes.set_ylim(0, 1.05)
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
         axes.set_xlabel("age of the prediction, in seconds", color=INK)
-        axes.set_title("When to look at a picture that takes 12 s on average", color=INK)
+        axes.set_title("When to poll for a picture that takes 12 s on average", color=INK)
         plain(axes)
         axes.legend(loc="lower right", frameon=False, labelcolor=INK)
 
@@ -121,7 +121,7 @@ def main() -> None:
     )
     parser.add_argument("--draws", type=int, default=20_000, help="predictions that are polled")
     parser.add_argument("--seed", type=int, default=1, help="of all that is drawn")
-    parser.add_argument("--plot", type=Path, help="where to draw the looks")
+    parser.add_argument("--plot", type=Path, help="where to draw the polls")
     options = parser.parse_args()
     dice = random.Random(options.seed)
     latency = learned(dice)
