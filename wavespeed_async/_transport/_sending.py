@@ -312,12 +312,12 @@ def base_url_root(base_url: str) -> str:
     except (httpx.InvalidURL, TypeError):
         usable = False
     if not usable or _SPACE.search(base_url):
-        message = (
-            f"base_url must be an http(s) URL such as https://api.wavespeed.ai, not {base_url!r}"
-        )
+        shown = _USERINFO.sub("***@", repr(base_url))  # a password may be in it
+        message = f"base_url must be an http(s) URL such as https://api.wavespeed.ai, not {shown}"
         raise ConfigurationError(message)
     return str(url.copy_with(path=_API_PATH.sub("", url.path) or "/")).rstrip("/")
 
 
 _API_PATH = re.compile(r"(/api(/v\d+)?)?/*$")
 _SPACE = re.compile(r"\s")
+_USERINFO = re.compile(r"(?<=//).*@")
