@@ -7,6 +7,7 @@ import math
 import os
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from wavespeed_async.emulator import Emulator
 from wavespeed_async.errors import ConfigurationError, LimiterTimeoutError, RateLimitError
 from wavespeed_async.limits.redis import RedisLimiter
 from wavespeed_async.limits.redis import _limiter as module
+from wavespeed_async.limits.redis._courier import Courier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -677,6 +679,25 @@ async def test_an_error_of_its_own_comes_out_of_the_waits(
             await limiter.acquire()
         assert "the courier" in caplog.text
         await limiter.acquire(timeout=10.0)
+
+
+async def test_the_courier_is_no_part_of_the_call_that_has_it_begin(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a call sets for its own context, a trace say, does not live on in the background."""
+    trace: ContextVar[str] = ContextVar("trace", default="none")
+    seen: list[str] = []
+    run = Courier.run
+
+    async def told(courier: Courier) -> None:
+        seen.append(trace.get())
+        await run(courier)
+
+    monkeypatch.setattr(Courier, "run", told)
+    trace.set("of the first call")
+    async with _opened(redis, 1) as (limiter,):
+        await limiter.acquire(timeout=10.0)
+    assert seen == ["none"]
 
 
 async def test_what_one_learns_the_others_hear(redis: RedisServer) -> None:

@@ -33,6 +33,7 @@ import logging
 import math
 import os
 import secrets
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
@@ -271,7 +272,9 @@ class RedisLimiter(Limiter):
         if self._task is None or self._task.done():
             lease, prefix = self._lease, f"{{wavespeed-async:{self._account}}}:"
             self._courier = Courier(self._address, prefix, self._holder, lease, self)
-            self._task = asyncio.get_running_loop().create_task(self._carry(self._courier))
+            # It outlives the call that has it begin, so it is no part of that call's trace.
+            carrying = self._carry(self._courier)
+            self._task = asyncio.get_running_loop().create_task(carrying, context=Context())
         return now
 
     async def _carry(self, courier: Courier) -> None:
