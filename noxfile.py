@@ -111,6 +111,14 @@ def lowest(session: nox.Session) -> None:
     session.run("pytest", *PARALLEL, *session.posargs, env=INSTALLED)
 
 
+@nox.session(python=["3.12", "3.13"])
+def others(session: nox.Session) -> None:
+    """Test with the other versions of Python that the package names; they have to be there."""
+    install_group(session, "test")
+    install_wheel(session)
+    session.run("pytest", *PARALLEL, *session.posargs, env=INSTALLED)
+
+
 @nox.session(reuse_venv=False)
 def newest(session: nox.Session) -> None:
     """Test with the newest versions there are, which users get: before they are locked."""
