@@ -42,7 +42,13 @@ from tests.wire import (
 )
 from wavespeed_async import AsyncWaveSpeed, Limiter, Limits, Lora
 from wavespeed_async._calls import Turn
-from wavespeed_async._events import LimiterPaused, RequestAnswered, RequestSent
+from wavespeed_async._events import (
+    LimiterPaused,
+    PredictionSubmitted,
+    RequestAnswered,
+    RequestSent,
+    SubmissionUnconfirmed,
+)
 from wavespeed_async._transport import Transport, Wire, _aiohttp, _pool, _sending, base_url_root
 from wavespeed_async.emulator import Emulator
 from wavespeed_async.errors import (
@@ -946,6 +952,31 @@ async def test_what_is_cancelled_at_any_step_leaves_no_connection_open(
         gc.collect()
     assert [str(warning.message) for warning in unclosed] == []
     assert 0 < answered < 60
+
+
+@real_wires
+async def test_what_is_cancelled_at_any_step_is_not_sent_or_known(transport: str | None) -> None:
+    """A submission that is cut off never left, or its id is known: nothing is to be looked for."""
+    arrived, ends = 0, []
+
+    async def handle(stream: SocketStream, request: bytes) -> None:
+        nonlocal arrived
+        arrived += 1
+        await stream.send(raw_answer(reply("created").body))  # type: ignore[arg-type]  # it is a mapping
+
+    async with raw_server(handle) as url:
+        for steps in range(60):
+            bench, before = Bench(base_url=url, limits=FAST, transport=transport), arrived
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(submit, bench)
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            await bench.transport.aclose()
+            known = len(bench.told(PredictionSubmitted))
+            lost = len(bench.told(SubmissionUnconfirmed))
+            ends.append((arrived - before, known, bench.limiter.running, lost))
+    assert set(ends) == {(0, 0, 0, 0), (1, 1, 1, 0)}
 
 
 @real_wires

@@ -592,7 +592,10 @@ class Calls:
 
 
 async def _outlive(send: Callable[[], Awaitable[T]], wire: Wire, last_word: float) -> T:
-    """Run `send`; if cancelled once anything may have left, let it go on for `last_word` more."""
+    """Run `send`; if cancelled once anything may have left, let it go on for `last_word` more.
+
+    If cancelled before, it ends before anything leaves: `Wire` waits for no later moment.
+    """
     results: list[T] = []
     errors: list[Exception] = []
     over = anyio.Event()
@@ -611,7 +614,10 @@ async def _outlive(send: Callable[[], Awaitable[T]], wire: Wire, last_word: floa
         try:
             await over.wait()
         except anyio.get_cancelled_exc_class():
-            shield.deadline = anyio.current_time() + (last_word if wire.may_have_left else 0.0)
+            if wire.may_have_left:
+                shield.deadline = anyio.current_time() + last_word
+            else:
+                shield.cancel()
             raise
     if errors:
         raise errors[0]

@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from anyio.lowlevel import checkpoint_if_cancelled
 from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
 from wavespeed_async.errors import ConfigurationError
@@ -55,6 +56,11 @@ class _Connector(aiohttp.TCPConnector):
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
+        try:
+            await checkpoint_if_cancelled()  # the last moment to be cancelled for nothing
+        except BaseException:
+            connection.close()
+            raise
         tell = connected.get()
         if tell is not None:
             tell()

@@ -85,6 +85,9 @@ class Wire:
     async def trace(self, name: str, _: Mapping[str, Any]) -> None:
         """Hear from httpcore how far it is."""
         if name.endswith("send_request_headers.started"):
+            # Who was cancelled while it connected may have its connection, and is cancelled here
+            # for nothing; one step later it would not be known whether the server has it.
+            await anyio.lowlevel.checkpoint_if_cancelled()
             self.leaves()
             self._sending = True
         elif name.startswith("connection.connect_") and not self._sending:
