@@ -22,8 +22,9 @@ import httpx
 from wavespeed_async.cli import _app, main
 from wavespeed_async.limits import Limits
 
-GRACE = 0.1
-"""Seconds for which a request that was given up may be on its way: scaled down like the others."""
+GRACE = 0.5
+"""Seconds for which a request that was given up may be on its way: scaled down, but less than the
+others are, since how long a busy machine lets the emulator wait does not scale."""
 
 MOMENTS = ("intent", "post", "answer", "download")
 """Between the intent on the disk and the POST; between the POST and its answer; between the answer
