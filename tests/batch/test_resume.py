@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -513,6 +515,38 @@ async def test_a_damaged_answer_is_asked_for_again(journal: Path) -> None:
         (second,) = await run(emulator, prompts(1), journal)
         assert submissions(emulator) == 1
     assert second.unwrap().outputs == first.unwrap().outputs
+
+
+async def cut_off(emulator: Emulator, requests: list[FluxDev], journal: Path, steps: int) -> None:
+    """Run a batch, and cancel it after so many steps of the event loop."""
+
+    async def go() -> None:
+        await run(emulator, requests, journal)
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(go)
+        for _ in range(steps):
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_batch_that_is_cut_off_anywhere_pays_once(tmp_path: Path) -> None:
+    """Cancelled at any of its steps, twice, it ends with each picture, and nothing to look for."""
+    seed = random.randrange(10**6)
+    dice = random.Random(seed)
+    async with serving(latency=0.03) as emulator:
+        for number in range(8):
+            journal = tmp_path / str(number) / "journal.sqlite"
+            journal.parent.mkdir()
+            requests = [FluxDev(prompt=f"number {each} of {number}") for each in range(5)]
+            for _ in range(2):
+                await cut_off(emulator, requests, journal, steps=int(10 ** dice.uniform(0, 4)))
+            outcomes = await run(emulator, requests, journal)
+            assert [outcome.error for outcome in outcomes] == 5 * [None], f"seed {seed}"
+            assert all(outcome.paths[0].is_file() for outcome in outcomes), f"seed {seed}"
+        made = Counter(prediction.fields["prompt"] for prediction in emulator.predictions)
+    assert (len(made), set(made.values())) == (40, {1}), f"seed {seed}"
 
 
 # --- restarts and limits -------------------------------------------------------------------------
