@@ -4,7 +4,8 @@ All meet the emulator over real sockets: in a process of its own, and as strict 
 documented to be, with 120 requests a minute and 20 running. Predictions take 2 to 60 s (cv 0.3).
 All times are divided by SCALE, and figures are told in minutes of the account. The official SDK
 (package `wavespeed`) is fanned out on threads, as its users do it, with its own pace of polling
-(1 s, scaled too); what it makes of the prompts that it does not lose counts.
+(1 s, scaled too); what it makes of the prompts that it does not lose counts. A run that has lost
+all others within a minute counts as one: it has used that minute's requests up.
 
 The oracle knows each latency and polls each prediction once, when it is ready: `simulation.py` runs
 it on the latencies that the emulator has drawn in our run, and runs our own poller on them too.
@@ -131,7 +132,7 @@ def official(job: Run) -> dict[str, Any]:
         seconds = time.perf_counter() - began
     del seen["latencies"]
     return {
-        "pictures_a_minute": job.a_minute(made, seconds),
+        "pictures_a_minute": job.a_minute(made, max(seconds, job.limits.per)),
         "lost": job.prompts - made,
         **seen,
     }
