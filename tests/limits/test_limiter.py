@@ -19,6 +19,7 @@ from anyio.lowlevel import checkpoint
 from tests.limits.test_bids import Worth
 from wavespeed_async.errors import LimiterTimeoutError, RateLimitError
 from wavespeed_async.limits import Limiter, Limits
+from wavespeed_async.limits._limiter import AT_ONCE
 from wavespeed_async.limits._permit import Waiter
 
 if TYPE_CHECKING:
@@ -702,3 +703,60 @@ async def test_it_tells_what_it_does() -> None:
     limiter = _limiter_of(1, 1)
     await _run_one(limiter, "a")
     assert repr(limiter).startswith("<Limiter 1 running, 0 waiting, Limits(requests=1,")
+
+
+async def test_thousands_of_turns_are_granted_some_at_a_time() -> None:
+    """When the window opens for all at once, no step of the event loop grants more than some."""
+    limiter = Limiter(Limits(requests=1000))
+    for permit in [await limiter.acquire() for _ in range(1000)]:
+        permit.answered()
+    steps: list[int] = []
+
+    async def tick() -> None:
+        while sum(steps) < 1000:
+            steps.append(0)
+            await checkpoint()
+
+    async def wait() -> None:
+        (await limiter.acquire()).answered()
+        if not steps:
+            steps.append(0)
+            tasks.start_soon(tick)
+        steps[-1] += 1
+
+    began = _now()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(1000):
+            tasks.start_soon(wait)
+    assert max(steps) <= 2 * AT_ONCE
+    assert _now() - began == pytest.approx(60.08, abs=0.001)
+
+
+async def test_who_is_cancelled_hands_on_what_is_still_to_be_granted() -> None:
+    """Turns that come one step later come, too, when all who got theirs before are cancelled."""
+    limiter = Limiter(Limits(requests=400))
+    for permit in [await limiter.acquire() for _ in range(400)]:
+        permit.answered()
+    scopes: list[anyio.CancelScope] = []
+    granted = 0
+
+    async def wait() -> None:
+        nonlocal granted
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
+            await limiter.acquire()
+            granted += 1
+            for other in scopes:
+                other.cancel()
+
+    async def wait_on() -> None:
+        await limiter.acquire()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(150):
+            tasks.start_soon(wait)
+        await anyio.sleep(1.0)
+        for _ in range(100):
+            tasks.start_soon(wait_on)
+    assert 0 < granted <= 2 * AT_ONCE
+    assert limiter.waiting == 0

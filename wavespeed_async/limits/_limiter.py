@@ -54,6 +54,8 @@ RECALL = 1 / 60
 """How often to look whether what is kept for urgent callers is still needed."""
 ASK_AGAIN = 1 / 60
 """How long to leave a prediction alone that could not be asked for, as a share of `per`."""
+AT_ONCE = 64
+"""Turns granted in one step of the event loop: it would stand still for thousands of them."""
 TICK = 1e-6
 """Seconds by which the timekeeper oversleeps, so that rounding never wakes it before its time."""
 SNAPSHOT_VERSION = 1
@@ -80,6 +82,7 @@ class Limiter:
         self._alarm = math.inf
         self._looked_at = -math.inf
         self._errand: Waiter | None = None
+        self._goes_on: Waiter | None = None
         self._poll_was_last = self._bid_was_last = False
         self._loops = 0
         self._reserve = Reserve()
@@ -191,6 +194,8 @@ class Limiter:
         self._schedule(now)
         if waiter.outcome is None:
             await self._wait(waiter)
+        else:
+            self._resign(waiter)
         if isinstance(waiter.outcome, Permit):
             return waiter.outcome
         raise waiter.outcome  # type: ignore[misc]  # the wait is over: it is an error
@@ -272,6 +277,9 @@ class Limiter:
             self._schedule(self._clock.now())
         if self._errand is waiter and waiter.errand is not None:  # it has not begun
             self._end_errand(waiter, waiter.errand, 0.0)
+        if self._goes_on is waiter:
+            self._goes_on = None
+            self._schedule(self._clock.now())
 
     # --- slots -----------------------------------------------------------------------------------
 
@@ -367,10 +375,21 @@ class Limiter:
         """Grant what can be granted now, see to errands and deadlines, set the alarm."""
         self._turn_away(now)
         self._slots.sweep(now)
-        while (waiter := self._next(now)) is not None:
-            self._grant(waiter, now)
-        self._send_errand(now)
+        if self._goes_on is None:
+            self._grant_some(now)
+        if self._goes_on is None:
+            self._send_errand(now)
         self._set_alarm(now)
+
+    def _grant_some(self, now: float) -> None:
+        """Grant what can be granted; the last of very many goes on as it wakes, a step later."""
+        waiter = None
+        for _ in range(AT_ONCE):
+            waiter = self._next(now)
+            if waiter is None:
+                return
+            self._grant(waiter, now)
+        self._goes_on = waiter
 
     def _next(self, now: float) -> Waiter | None:
         """Choose who is served now."""
@@ -539,7 +558,7 @@ class Limiter:
                 self._refuse(waiter, ConfigurationError(message))
             self._window.give_up_all(now + self._limits.grace)
             self._slots.leave_all(now)
-            self._timekeeper = self._errand = None
+            self._timekeeper = self._errand = self._goes_on = None
             self._gate.lost_all()
         return now
 
