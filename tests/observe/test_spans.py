@@ -93,7 +93,7 @@ async def test_its_submission_looks_and_waits_are_below_it() -> None:
 
     They lie within the prediction's.
     """
-    async with studio() as (client, emulator, exported):
+    async with studio(latency=1.0) as (client, emulator, exported):
         picture = await client.run(REQUEST)
     span, submission = exported.one(PREDICTION), exported.one(SUBMISSION)
     looks, waits = exported.named(LOOK), exported.named("wait to poll")
