@@ -30,6 +30,7 @@ from tests.wire import (
     Api,
     Bench,
     Reply,
+    cancel_after,
     named,
     page,
     raw_answer,
@@ -943,11 +944,7 @@ async def test_what_is_cancelled_at_any_step_leaves_no_connection_open(
         async with raw_server(handle) as url:
             for steps in range(60):
                 bench = Bench(base_url=url, limits=FAST, transport=transport)
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(call, bench)
-                    for _ in range(steps):
-                        await anyio.lowlevel.checkpoint()
-                    tasks.cancel_scope.cancel()
+                await cancel_after(steps, call, bench)
                 await bench.transport.aclose()
         gc.collect()
     assert [str(warning.message) for warning in unclosed] == []
@@ -967,11 +964,7 @@ async def test_what_is_cancelled_at_any_step_is_not_sent_or_known(transport: str
     async with raw_server(handle) as url:
         for steps in range(60):
             bench, before = Bench(base_url=url, limits=FAST, transport=transport), arrived
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(submit, bench)
-                for _ in range(steps):
-                    await anyio.lowlevel.checkpoint()
-                tasks.cancel_scope.cancel()
+            await cancel_after(steps, submit, bench)
             await bench.transport.aclose()
             known = len(bench.told(PredictionSubmitted))
             lost = len(bench.told(SubmissionUnconfirmed))

@@ -23,7 +23,7 @@ from wavespeed_async._uploads import Uploads
 from wavespeed_async.limits import Limiter, Limits, Permit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 
     from anyio.abc import SocketStream
 
@@ -265,6 +265,17 @@ def raw_answer(body: Mapping[str, Any], status: str = "200 OK") -> bytes:
     content = json.dumps(body).encode()
     head = f"HTTP/1.1 {status}\r\ncontent-length: {len(content)}\r\n\r\n"
     return head.encode() + content
+
+
+async def cancel_after(
+    steps: int, call: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
+) -> None:
+    """Run a call, and cancel it after so many steps of the event loop."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call, *arguments)
+        for _ in range(steps):
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
 
 
 def reset(stream: SocketStream) -> None:

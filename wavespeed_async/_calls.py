@@ -594,7 +594,7 @@ class Calls:
 async def _outlive(send: Callable[[], Awaitable[T]], wire: Wire, last_word: float) -> T:
     """Run `send`; if cancelled once anything may have left, let it go on for `last_word` more.
 
-    If cancelled before, it ends before anything leaves: `Wire` waits for no later moment.
+    If cancelled before, nothing leaves any more: each transport looks just before the first byte.
     """
     results: list[T] = []
     errors: list[Exception] = []

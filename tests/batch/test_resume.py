@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.lowlevel
 import httpx
 import pytest
 
+from tests.wire import cancel_after
 from wavespeed_async import (
     AsyncWaveSpeed,
     ConfigurationError,
@@ -517,20 +517,6 @@ async def test_a_damaged_answer_is_asked_for_again(journal: Path) -> None:
     assert second.unwrap().outputs == first.unwrap().outputs
 
 
-async def cut_off(emulator: Emulator, requests: list[FluxDev], journal: Path, steps: int) -> None:
-    """Run a batch, and cancel it after so many steps of the event loop."""
-
-    async def go() -> None:
-        await run(emulator, requests, journal)
-        tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(go)
-        for _ in range(steps):
-            await anyio.lowlevel.checkpoint()
-        tasks.cancel_scope.cancel()
-
-
 async def test_a_batch_that_is_cut_off_anywhere_pays_once(tmp_path: Path) -> None:
     """Cancelled at any of its steps, twice, it ends with each picture, and nothing to look for."""
     seed = random.randrange(10**6)
@@ -541,7 +527,8 @@ async def test_a_batch_that_is_cut_off_anywhere_pays_once(tmp_path: Path) -> Non
             journal.parent.mkdir()
             requests = [FluxDev(prompt=f"number {each} of {number}") for each in range(5)]
             for _ in range(2):
-                await cut_off(emulator, requests, journal, steps=int(10 ** dice.uniform(0, 4)))
+                steps = int(10 ** dice.uniform(0, 4))
+                await cancel_after(steps, run, emulator, requests, journal)
             outcomes = await run(emulator, requests, journal)
             assert [outcome.error for outcome in outcomes] == 5 * [None], f"seed {seed}"
             assert all(outcome.paths[0].is_file() for outcome in outcomes), f"seed {seed}"
