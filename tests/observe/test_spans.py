@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUBMISSION = "POST /api/v2/wavespeed-ai/flux-dev"
-LOOK = "GET /api/v2/predictions/{id}/result"
+POLL = "GET /api/v2/predictions/{id}/result"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
 
@@ -81,14 +81,14 @@ async def test_a_prediction_is_a_span_of_whoever_asked_for_it() -> None:
         "server.port": port_of(exported.url),
         "wavespeed.call": "run",
         "wavespeed.pictures": 1,
-        "wavespeed.polls": len(exported.named(LOOK)),
+        "wavespeed.polls": len(exported.named(POLL)),
         "wavespeed.prediction.status": "completed",
     }
     scope = span.instrumentation_scope
     assert (scope.name, scope.schema_url) == ("wavespeed_async", SCHEMA)
 
 
-async def test_its_submission_looks_and_waits_are_below_it() -> None:
+async def test_its_submission_polls_and_waits_are_below_it() -> None:
     """Each HTTP request is a client's span by the conventions, each wait one inside of the process.
 
     They lie within the prediction's.
@@ -96,10 +96,10 @@ async def test_its_submission_looks_and_waits_are_below_it() -> None:
     async with studio(latency=1.0) as (client, emulator, exported):
         picture = await client.run(REQUEST)
     span, submission = exported.one(PREDICTION), exported.one(SUBMISSION)
-    looks, waits = exported.named(LOOK), exported.named("wait to poll")
-    assert {*exported.below(span)} - {"wait to submit"} == {SUBMISSION, LOOK, "wait to poll"}
-    assert len(looks) == len([r for r in emulator.requests if r.kind == "result"])
-    assert all(within(each, span) for each in (submission, *looks, *waits))
+    polls, waits = exported.named(POLL), exported.named("wait to poll")
+    assert {*exported.below(span)} - {"wait to submit"} == {SUBMISSION, POLL, "wait to poll"}
+    assert len(polls) == len([r for r in emulator.requests if r.kind == "result"])
+    assert all(within(each, span) for each in (submission, *polls, *waits))
     assert dict(submission.attributes) == {
         "http.request.method": "POST",
         "http.response.status_code": 200,
@@ -109,11 +109,11 @@ async def test_its_submission_looks_and_waits_are_below_it() -> None:
         "url.template": "/api/v2/wavespeed-ai/flux-dev",
         "wavespeed.request.kind": "submit",
     }
-    for look in looks:
-        assert look.kind is SpanKind.CLIENT
-        assert look.attributes["gen_ai.response.id"] == picture.id
-        assert look.attributes["url.template"] == "/api/v2/predictions/{id}/result"
-        assert picture.id in look.attributes["url.full"]
+    for poll in polls:
+        assert poll.kind is SpanKind.CLIENT
+        assert poll.attributes["gen_ai.response.id"] == picture.id
+        assert poll.attributes["url.template"] == "/api/v2/predictions/{id}/result"
+        assert picture.id in poll.attributes["url.full"]
     assert {wait.kind for wait in waits} == {SpanKind.INTERNAL}
     assert sum(wait.end_time - wait.start_time for wait in waits) > 0.05e9
 
@@ -153,9 +153,9 @@ async def test_a_batch_with_faults() -> None:
     assert "gen_ai.response.id" not in lost.attributes
     assert {failed.status.status_code, lost.status.status_code} == {StatusCode.ERROR}
     by_id = {span.context.span_id: span for span in spans}
-    for look in exported.named(LOOK):
-        owner = by_id[look.parent.span_id]
-        assert look.attributes["gen_ai.response.id"] == owner.attributes["gen_ai.response.id"]
+    for poll in exported.named(POLL):
+        owner = by_id[poll.parent.span_id]
+        assert poll.attributes["gen_ai.response.id"] == owner.attributes["gen_ai.response.id"]
     sent = exported.named(SUBMISSION)
     answers = [each.attributes.get("http.response.status_code") for each in sent]
     assert (answers.count(200), answers.count(None)) == (3, 1)
@@ -208,14 +208,14 @@ async def test_a_cancelled_call_ends_its_span() -> None:
 
 
 async def test_a_cancelled_request_ends_its_span() -> None:
-    """A look that is cut off on its way is told as cancelled."""
+    """A poll that is cut off on its way is told as cancelled."""
     async with studio() as (client, emulator, exported):
         picture = await client.submit(REQUEST)
         emulator.next(kind="result", fault="slow")
         with anyio.move_on_after(0.3):
             await client.wait(picture)
         assert exported.open == 0
-    assert exported.named(LOOK)[-1].attributes["error.type"] == "cancelled"
+    assert exported.named(POLL)[-1].attributes["error.type"] == "cancelled"
 
 
 async def test_a_call_that_times_out_ends_its_span() -> None:
@@ -276,7 +276,7 @@ def test_a_call_that_another_task_closes(caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_submitting_and_waiting_are_spans_that_an_id_joins() -> None:
-    """Each is a span of its own; a wait for an id learns the model by its first look."""
+    """Each is a span of its own; a wait for an id learns the model by its first poll."""
     async with studio() as (client, _, exported):
         created = await client.submit(REQUEST)
         await client.wait(created.id)
@@ -292,7 +292,7 @@ async def test_submitting_and_waiting_are_spans_that_an_id_joins() -> None:
     assert "wavespeed.pictures" not in first.attributes
 
 
-async def test_looks_at_others_do_not_become_the_calls_own() -> None:
+async def test_polls_of_others_do_not_become_the_calls_own() -> None:
     """A call that lacks a slot asks for another prediction: below its span, under that one's id."""
     limits = Limits(concurrency=1, per=2.0, min_poll_interval=0.02)
     async with studio(limits=limits) as (client, _, exported):
@@ -300,8 +300,8 @@ async def test_looks_at_others_do_not_become_the_calls_own() -> None:
         mine = await client.run(REQUEST)
     (span,) = [s for s in exported.named(PREDICTION) if s.attributes["wavespeed.call"] == "run"]
     assert span.attributes["gen_ai.response.id"] == mine.id
-    looks: list[Any] = [each for each in exported.spans if each.name.startswith("GET")]
-    asked = [each.attributes["gen_ai.response.id"] for each in looks]
+    polls: list[Any] = [each for each in exported.spans if each.name.startswith("GET")]
+    asked = [each.attributes["gen_ai.response.id"] for each in polls]
     assert {*asked} == {mine.id, other.id}
     assert "wait to submit" in exported.below(span)
     assert span.attributes["wavespeed.polls"] == asked.count(mine.id)
@@ -313,7 +313,7 @@ async def test_a_look_outside_of_a_call() -> None:
         created = await client.submit(REQUEST)
         with exported.tracer.start_as_current_span("a look") as look:
             await client.result(created)
-    span = exported.one(LOOK)
+    span = exported.one(POLL)
     assert span.parent.span_id == look.get_span_context().span_id
 
 
